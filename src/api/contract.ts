@@ -1,0 +1,147 @@
+import type { Decision } from "../core/decision.ts";
+import type { JobIdentity } from "../core/identity.ts";
+import type { AuditRecord } from "../core/record.ts";
+import type { EndReason, SessionState, SuspendReason } from "../core/session.ts";
+
+/**
+ * What the CLI, scripts and the dashboard exchange with `serve`. Types only; wire names are snake_case.
+ *
+ * Public listener
+ *   POST /oauth2/token        form; RFC 8693 exchange or `refresh_token`; optional `DPoP` and `Idempotency-Key` headers → TokenResponse
+ *   POST /oauth2/revoke       form `token`; RFC 7009; always 200 for unknown tokens
+ *   GET  /oauth2/jwks         access-token keys            GET /assertion/jwks   assertion keys
+ *   GET  /.well-known/oauth-authorization-server           RFC 8414
+ *   POST /v1/session/lease    {lease: string} → LeaseResponse; a heartbeat: DPoP proof by the session's key. `lease` is random,
+ *                             one per command, `[A-Za-z0-9_-]{8,64}`, so that parallel commands are told apart
+ *   POST /v1/session/release  {lease: string} → 204; the command exited, its lease is released, the session lives on
+ *   POST /v1/session/end      {reason?: string} → 204
+ *   GET  /v1/session          → SessionSummary of the caller
+ *   GET  /v1/session/decisions?after=<record id>&wait=<seconds ≤ 25> → {decisions: DecisionSummary[]}; denials of the caller's own session
+ *   GET  /v1/session/decisions/<record id> → ExplainResponse, own session only
+ *   POST /hooks/<issuer>/<hook name>   webhooks; 2xx unless unauthenticated or malformed
+ *   ANY  /authz/nginx         the NGINX dialect
+ *   GET  /client.sh           the sh + curl client      GET /client.sh.sha256
+ *   GET  /healthz  /readyz
+ * The session endpoints take `Authorization: Bearer <refresh token>`, and a DPoP proof (RFC 9449, `ath` of the refresh
+ * token) when the session is bound to a key. `/v1/session/lease`, `/release` and `/end` of a bound session accept the proof alone
+ * with the header `Wayleave-Session: <session id>`.
+ *
+ * Operator listener: a Unix socket (mode 0600) in the data directory, same HTTP; no token, the file is the authority.
+ *   GET  /v1/status                → StatusResponse
+ *   GET  /v1/sessions?state=&project=&limit=    → {sessions: SessionSummary[]}
+ *   GET  /v1/sessions/<id or job id>            → SessionSummary
+ *   POST /v1/sessions/<id>/end     {because?: string} → SessionSummary
+ *   GET  /v1/records?session=&job=&project=&target=&kind=&effect=&gateway=&since=&until=&before=<id>&limit=  → {records: AuditRecord[]}, newest first
+ *   GET  /v1/records/stream?same filters   newline-delimited JSON, from now on (audit tail)
+ *   GET  /v1/records/<id>          → AuditRecord
+ *   GET  /v1/records/<id>/explain  → ExplainResponse
+ *   POST /v1/can                   CanRequest → CanResponse  (against the live policy and session)
+ *   POST /v1/policy/reload         → {version: string} or problem policy_invalid with `diagnostics`
+ * Errors: `application/problem+json` (ProblemResponse); token endpoint: RFC 6749 §5.2 (OAuthErrorResponse).
+ */
+export interface TokenResponse {
+  readonly access_token: string;
+  readonly issued_token_type: "urn:ietf:params:oauth:token-type:access_token";
+  readonly token_type: "Bearer";
+  /** Seconds. */
+  readonly expires_in: number;
+  /** Role ids, space separated. */
+  readonly scope: string;
+  readonly refresh_token: string;
+  readonly session_id: string;
+  /** ISO 8601; nothing of this session works after it. */
+  readonly session_expires_at: string;
+  /** Audit record of the exchange. */
+  readonly record: string;
+  /** Target names the access token is good for, with the hosts of each http target for this job. */
+  readonly targets: readonly { readonly name: string; readonly kind: string; readonly hosts: readonly string[] }[];
+}
+
+export interface OAuthErrorResponse {
+  readonly error: string;
+  readonly error_description: string;
+  /** The stable Wayleave code. */
+  readonly code: string;
+  /** Audit record of the refusal, where there is one. */
+  readonly record?: string;
+}
+
+/** RFC 9457. */
+export interface ProblemResponse {
+  readonly type: "about:blank";
+  readonly title: string;
+  readonly status: number;
+  readonly code: string;
+  readonly detail: string;
+  readonly request_id?: string;
+  readonly diagnostics?: readonly unknown[];
+}
+
+export interface LeaseResponse {
+  readonly session_id: string;
+  readonly state: SessionState;
+  /** Seconds until the next beat is due. */
+  readonly interval: number;
+}
+
+export interface SessionSummary {
+  readonly id: string;
+  readonly state: SessionState;
+  readonly identity: JobIdentity;
+  readonly opened_at: string;
+  readonly expires_at: string;
+  readonly suspend_reason?: SuspendReason;
+  readonly end_reason?: EndReason;
+  readonly ended_at?: string;
+  readonly lease: "none" | "held" | "released";
+  readonly roles: readonly string[];
+}
+
+/** A denial (or would_deny) of one's own session, enough to print the refusal of the sketches. */
+export interface DecisionSummary {
+  readonly record: string;
+  readonly time: string;
+  readonly target: string;
+  readonly operation: string;
+  readonly outcome: "deny" | "would_deny";
+  readonly reason: string;
+}
+
+/** Everything a refusal says. `lines` are label and text, ready to align. */
+export interface ExplainResponse {
+  readonly record: string;
+  readonly title: string;
+  readonly lines: readonly { readonly label: string; readonly text: string }[];
+  readonly source: AuditRecord;
+}
+
+export interface CanRequest {
+  readonly session: string;
+  readonly target: string;
+  readonly verb: string;
+  readonly object: string;
+}
+
+export interface CanResponse {
+  readonly decision: Decision;
+}
+
+export interface StatusResponse {
+  readonly version: string;
+  readonly policy: {
+    readonly version: string;
+    readonly loaded_at: string;
+    readonly observed: readonly string[];
+    readonly shared: readonly string[];
+    readonly problem?: string;
+  };
+  readonly issuers: readonly {
+    readonly name: string;
+    readonly url: string;
+    readonly keys: number;
+    readonly fetched_at?: string;
+    readonly problem?: string;
+  }[];
+  readonly sessions: { readonly active: number; readonly suspended: number };
+  readonly last_job?: string;
+}

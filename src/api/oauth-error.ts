@@ -1,0 +1,30 @@
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { asWayleaveError } from "../core/errors.ts";
+import type { OAuthErrorResponse } from "./contract.ts";
+import { fromFramework, logFault } from "./problem.ts";
+
+/**
+ * Any error as token-endpoint JSON: refusals 400 (401 only for `invalid_client`), faults 500/503.
+ *
+ * @see RFC 6749 §5.2
+ */
+export function oauthError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const known = fromFramework(error) ?? asWayleaveError(error);
+  logFault(request.log, known);
+  const { oauth, http } = known.wire;
+  const status = http >= 500 ? http : oauth === "invalid_client" ? 401 : 400;
+  const body: OAuthErrorResponse = {
+    error: oauth,
+    error_description: ascii(known.message),
+    code: known.code,
+  };
+  return reply.code(status).header("cache-control", "no-store").header("pragma", "no-cache").send(body);
+}
+
+/** `error_description` allows %x20-21 / %x23-5B / %x5D-7E only. */
+function ascii(text: string): string {
+  return text
+    .replaceAll('"', "'")
+    .replaceAll("\\", "/")
+    .replaceAll(/[^\x20-\x7e]/g, "?");
+}

@@ -1,0 +1,177 @@
+import type { FastifyInstance } from "fastify";
+import { z } from "zod";
+import type { Decision } from "../core/decision.ts";
+import { WayleaveError } from "../core/errors.ts";
+import { recordIdPattern } from "../core/ids.ts";
+import type { AuditRecord } from "../core/record.ts";
+import type { Session } from "../session/table.ts";
+import type { CanRequest, ExplainResponse, SessionSummary, StatusResponse } from "./contract.ts";
+import { problem } from "./problem.ts";
+
+/** What to look for in the audit log; every field narrows. */
+export interface RecordFilter {
+  readonly session?: string;
+  readonly job?: string;
+  readonly project?: string;
+  readonly target?: string;
+  readonly kind?: string;
+  readonly effect?: string;
+  readonly gateway?: string;
+  readonly sinceMs?: number;
+  readonly untilMs?: number;
+  /** Record id; older records only. */
+  readonly before?: string;
+  readonly limit: number;
+}
+
+export interface OperatorRouteDeps {
+  status(): StatusResponse;
+  sessions(): IterableIterator<Session>;
+  find(id: string): Session | undefined;
+  summary(session: Session): SessionSummary;
+  end(session: Session, because: string | undefined): Promise<void>;
+  records(filter: RecordFilter): Promise<readonly AuditRecord[]>;
+  record(id: string): Promise<AuditRecord | undefined>;
+  /** Calls back with each durable record from now on; returns how to stop. */
+  follow(listener: (record: AuditRecord) => void): () => void;
+  explain(record: AuditRecord): ExplainResponse;
+  can(request: CanRequest): Decision;
+  /** Throws `policy_invalid`; the running policy stays. */
+  reload(): Promise<string>;
+}
+
+const instant = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
+const Filter = z.strictObject({
+  session: z.string().optional(),
+  job: z.string().optional(),
+  project: z.string().optional(),
+  target: z.string().optional(),
+  kind: z.string().optional(),
+  effect: z.enum(["allow", "deny"]).optional(),
+  gateway: z.string().optional(),
+  since: instant.optional(),
+  until: instant.optional(),
+  before: z.string().regex(recordIdPattern).optional(),
+  limit: z.coerce.number().int().min(1).max(1000).default(50),
+});
+const Sessions = z.strictObject({
+  state: z.enum(["active", "suspended", "ended"]).optional(),
+  project: z.string().optional(),
+  limit: z.coerce.number().int().min(1).max(1000).default(50),
+});
+const End = z.strictObject({ because: z.string().max(200).optional() });
+const Can = z.strictObject({ session: z.string(), target: z.string(), verb: z.string(), object: z.string() });
+
+/**
+ * The operator's side, served on a Unix socket of mode 0600 only: whoever can open the file may operate this broker,
+ * so there is no token that could leak.
+ */
+export function operatorRoutes(deps: OperatorRouteDeps) {
+  return async (app: FastifyInstance): Promise<void> => {
+    app.setErrorHandler(problem);
+
+    app.get("/v1/status", async () => deps.status());
+
+    app.get("/v1/sessions", async (request) => {
+      const { state, project, limit } = parse(Sessions, request.query);
+      const found = [...deps.sessions()]
+        .filter((session) => state === undefined || session.view.state === state)
+        .filter(
+          ({ identity }) =>
+            project === undefined || identity.project.path === project || identity.project.id === project,
+        )
+        .sort((a, b) => b.openedAt - a.openedAt);
+      return { sessions: found.slice(0, limit).map(deps.summary) };
+    });
+
+    app.get<{ Params: { id: string } }>("/v1/sessions/:id", async (request) =>
+      deps.summary(sessionOf(request.params.id)),
+    );
+
+    app.post<{ Params: { id: string } }>("/v1/sessions/:id/end", async (request) => {
+      const session = sessionOf(request.params.id);
+      await deps.end(session, parse(End, request.body ?? {}).because);
+      return deps.summary(session);
+    });
+
+    app.get("/v1/records", async (request) => ({ records: await deps.records(filterOf(request.query)) }));
+
+    app.get("/v1/records/stream", async (request, reply) => {
+      const matches = matcher(filterOf(request.query));
+      reply.hijack();
+      reply.raw.writeHead(200, { "content-type": "application/x-ndjson" });
+      reply.raw.flushHeaders();
+      const stop = deps.follow((record) => {
+        if (!matches(record)) return;
+        // A reader that cannot keep up is let go rather than buffered for without end.
+        if (reply.raw.writableLength > maxBacklogBytes) reply.raw.destroy();
+        else reply.raw.write(`${JSON.stringify(record)}\n`);
+      });
+      reply.raw.on("close", stop);
+    });
+
+    app.get<{ Params: { id: string } }>("/v1/records/:id", async (request) => recordOf(request.params.id));
+    app.get<{ Params: { id: string } }>("/v1/records/:id/explain", async (request) =>
+      deps.explain(await recordOf(request.params.id)),
+    );
+    app.post("/v1/can", async (request) => ({ decision: deps.can(parse(Can, request.body)) }));
+    app.post("/v1/policy/reload", async () => ({ version: await deps.reload() }));
+  };
+
+  function sessionOf(id: string): Session {
+    const session = deps.find(id) ?? [...deps.sessions()].findLast((each) => each.identity.job.id === id);
+    if (session === undefined)
+      throw new WayleaveError(
+        "session_not_found",
+        `No session or job ${id.slice(0, 60)} here; see \`wayleave session list\`.`,
+      );
+    return session;
+  }
+
+  async function recordOf(id: string): Promise<AuditRecord> {
+    const record = recordIdPattern.test(id) ? await deps.record(id) : undefined;
+    if (record === undefined)
+      throw new WayleaveError("record_not_found", `No record ${id.slice(0, 40)}; see \`wayleave audit list\`.`);
+    return record;
+  }
+}
+
+const maxBacklogBytes = 8 * 1024 * 1024;
+
+function filterOf(query: unknown): RecordFilter {
+  const { since, until, ...rest } = parse(Filter, query);
+  const given = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined));
+  return {
+    ...(given as { limit: number }),
+    ...(since === undefined ? {} : { sinceMs: since }),
+    ...(until === undefined ? {} : { untilMs: until }),
+  };
+}
+
+function parse<T>(schema: z.ZodType<T>, value: unknown): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new WayleaveError(
+    "invalid_request",
+    `${issue?.path.join(".") || "request"}: ${issue?.message ?? "not understood"}`,
+  );
+}
+
+/** The filter as a test of one record: what the index does for stored records. */
+export function matcher(filter: RecordFilter): (record: AuditRecord) => boolean {
+  return (record) => {
+    const decision = record.kind === "decision" ? record.data : undefined;
+    return (
+      (filter.session === undefined || record.session === filter.session) &&
+      (filter.job === undefined || record.job?.job_id === filter.job) &&
+      (filter.project === undefined ||
+        record.job?.project === filter.project ||
+        record.job?.project_id === filter.project) &&
+      (filter.kind === undefined || record.kind === filter.kind) &&
+      (filter.target === undefined || decision?.target === filter.target) &&
+      (filter.effect === undefined || decision?.effect === filter.effect) &&
+      (filter.gateway === undefined || decision?.gateway === filter.gateway)
+    );
+  };
+}

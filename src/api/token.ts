@@ -1,0 +1,148 @@
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { WayleaveError } from "../core/errors.ts";
+import type { JobIdentity } from "../core/identity.ts";
+import type { AuditEvent } from "../core/record.ts";
+import type { Narrowing } from "../core/session.ts";
+import type { ExchangeRequest } from "../session/exchange.ts";
+import type { Issued } from "../session/issue.ts";
+import type { RefreshRequest } from "../session/refresh.ts";
+import type { TokenResponse } from "./contract.ts";
+import { Form, readForm } from "./form.ts";
+import { oauthError } from "./oauth-error.ts";
+import { jktOf, type ProofDeps } from "./proof-header.ts";
+import { traceOf } from "./trace.ts";
+
+export interface TokenRouteDeps extends ProofDeps {
+  readonly now: () => number;
+  exchange(request: ExchangeRequest): Promise<Issued>;
+  refresh(request: RefreshRequest): Promise<Issued>;
+  /** RFC 7009: ends what the token stands for; unknown tokens are no error. */
+  revoke(token: string, jkt: string | undefined): Promise<void>;
+  /** Records a refused exchange; the id goes into the error. */
+  note(event: AuditEvent): string;
+  fingerprint(token: string): string;
+  /** What the job can reach with these targets, for the response. */
+  targets(names: readonly string[], identity: JobIdentity): TokenResponse["targets"];
+  /** Target names whose hosts a `resource` URI names, for this deployment. Throws `invalid_target`. */
+  targetOfResource(uri: string): string;
+}
+
+const exchangeGrant = "urn:ietf:params:oauth:grant-type:token-exchange";
+const accessTokenType = "urn:ietf:params:oauth:token-type:access_token";
+const subjectTokenTypes: readonly string[] = [
+  "urn:ietf:params:oauth:token-type:id_token",
+  "urn:ietf:params:oauth:token-type:jwt",
+];
+
+/** `POST /oauth2/token` (RFC 8693, RFC 6749 §6) and `POST /oauth2/revoke` (RFC 7009). */
+export function tokenRoutes(deps: TokenRouteDeps) {
+  return async (app: FastifyInstance): Promise<void> => {
+    readForm(app);
+    app.setErrorHandler(oauthError);
+
+    app.post("/oauth2/token", async (request, reply) => {
+      const form = Form.of(request.body);
+      const issued = await grant(deps, request, form);
+      return reply.header("cache-control", "no-store").header("pragma", "no-cache").send(tokenResponse(deps, issued));
+    });
+
+    app.post("/oauth2/revoke", async (request, reply) => {
+      const token = Form.of(request.body).required("token");
+      await deps.revoke(token, await jktOf(deps, request, token));
+      return reply.header("cache-control", "no-store").code(200).send();
+    });
+  };
+}
+
+async function grant(deps: TokenRouteDeps, request: FastifyRequest, form: Form): Promise<Issued> {
+  const type = form.one("grant_type");
+  if (type === exchangeGrant) return exchange(deps, request, form);
+  if (type !== "refresh_token") refuseGrant(type);
+  const refreshToken = form.required("refresh_token");
+  return deps.refresh({
+    refreshToken,
+    narrowing: narrowing(deps, form),
+    jkt: await jktOf(deps, request, refreshToken),
+  });
+}
+
+async function exchange(deps: TokenRouteDeps, request: FastifyRequest, form: Form): Promise<Issued> {
+  const subjectToken = form.required("subject_token");
+  const trace = traceOf(request);
+  try {
+    refuseTypes(form);
+    return await deps.exchange({
+      subjectToken,
+      narrowing: narrowing(deps, form),
+      jkt: await jktOf(deps, request),
+      idempotencyKey: idempotencyKey(request),
+      from: request.ip,
+      trace,
+    });
+  } catch (error) {
+    if (error instanceof WayleaveError) {
+      const { code, message: detail } = error;
+      const data = { code, detail, token: deps.fingerprint(subjectToken), from: request.ip };
+      deps.note({ kind: "exchange.refused", ...(trace === undefined ? {} : { trace }), data });
+    }
+    throw error;
+  }
+}
+
+function narrowing(deps: TokenRouteDeps, form: Form): Narrowing {
+  const targets = [...form.all("audience"), ...form.all("resource").map((uri) => deps.targetOfResource(uri))];
+  const scope = form.one("scope");
+  return {
+    ...(targets.length === 0 ? {} : { targets }),
+    ...(scope === undefined ? {} : { roles: scope.split(" ").filter((role) => role !== "") }),
+  };
+}
+
+function tokenResponse(deps: TokenRouteDeps, issued: Issued): TokenResponse {
+  return {
+    access_token: issued.accessToken,
+    issued_token_type: accessTokenType,
+    token_type: "Bearer",
+    expires_in: Math.max(0, Math.floor((issued.expiresAt - deps.now()) / 1000)),
+    scope: issued.roles.join(" "),
+    refresh_token: issued.refreshToken,
+    session_id: issued.session.id,
+    session_expires_at: new Date(issued.session.hardEndAt).toISOString(),
+    record: issued.record,
+    targets: deps.targets(issued.targets, issued.session.identity),
+  };
+}
+
+function refuseGrant(grant: string | undefined): never {
+  throw new WayleaveError(
+    "unsupported_grant_type",
+    `grant_type ${JSON.stringify(grant ?? "")} is not supported; use ${exchangeGrant} or refresh_token.`,
+  );
+}
+
+/** @see RFC 8693 §2.1 */
+function refuseTypes(form: Form): void {
+  const type = form.required("subject_token_type");
+  if (!subjectTokenTypes.includes(type)) {
+    throw new WayleaveError("invalid_request", `subject_token_type must be ${subjectTokenTypes.join(" or ")}.`);
+  }
+  if (form.one("actor_token") !== undefined) {
+    throw new WayleaveError("invalid_request", "actor_token is not supported; leave it out.");
+  }
+  const wanted = form.one("requested_token_type");
+  if (wanted !== undefined && wanted !== accessTokenType) {
+    throw new WayleaveError("invalid_request", `requested_token_type must be ${accessTokenType}.`);
+  }
+}
+
+function idempotencyKey(request: FastifyRequest): string | undefined {
+  const key = request.headers["idempotency-key"];
+  if (key === undefined) return undefined;
+  if (typeof key !== "string" || !/^[\x21-\x7e]{16,128}$/.test(key)) {
+    throw new WayleaveError(
+      "invalid_request",
+      "Idempotency-Key must be 16 to 128 printable characters; use at least 128 random bits.",
+    );
+  }
+  return key;
+}

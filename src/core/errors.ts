@@ -1,0 +1,75 @@
+/**
+ * One row per error code: what each wire says. Codes are public: never renamed, never reused.
+ * `docs/reference/errors.md` is held against this table by a test.
+ *
+ * `oauth` is the RFC 6749 §5.2 code (for faults the two codes of §4.1.2.1); `exit` is the CLI's exit status:
+ * 1 internal, 2 usage or bad input, 3 refused, 4 not found, 5 no answer (an outage, never a refusal).
+ */
+const table = {
+  invalid_request: { http: 400, oauth: "invalid_request", exit: 2 },
+  payload_too_large: { http: 413, oauth: "invalid_request", exit: 2 },
+  unsupported_grant_type: { http: 400, oauth: "unsupported_grant_type", exit: 2 },
+  invalid_target: { http: 400, oauth: "invalid_target", exit: 3 },
+  invalid_scope: { http: 400, oauth: "invalid_scope", exit: 3 },
+  subject_token_invalid: { http: 400, oauth: "invalid_request", exit: 3 },
+  subject_token_expired: { http: 400, oauth: "invalid_request", exit: 3 },
+  subject_token_replayed: { http: 400, oauth: "invalid_request", exit: 3 },
+  audience_refused: { http: 400, oauth: "invalid_request", exit: 3 },
+  issuer_unknown: { http: 400, oauth: "invalid_request", exit: 3 },
+  issuer_unreachable: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
+  identity_refused: { http: 400, oauth: "invalid_request", exit: 3 },
+  project_id_changed: { http: 400, oauth: "invalid_request", exit: 3 },
+  no_role: { http: 400, oauth: "unauthorized_client", exit: 3 },
+  job_over: { http: 400, oauth: "invalid_grant", exit: 3 },
+  job_not_running: { http: 400, oauth: "invalid_grant", exit: 3 },
+  ci_api_unreachable: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
+  refresh_token_invalid: { http: 400, oauth: "invalid_grant", exit: 3 },
+  proof_invalid: { http: 400, oauth: "invalid_dpop_proof", exit: 3 },
+  session_ended: { http: 400, oauth: "invalid_grant", exit: 3 },
+  session_suspended: { http: 400, oauth: "invalid_grant", exit: 3 },
+  session_not_found: { http: 404, oauth: "invalid_grant", exit: 4 },
+  credential_invalid: { http: 401, oauth: "invalid_client", exit: 3 },
+  gateway_unauthenticated: { http: 403, oauth: "invalid_client", exit: 3 },
+  webhook_refused: { http: 401, oauth: "invalid_request", exit: 3 },
+  webhook_malformed: { http: 400, oauth: "invalid_request", exit: 2 },
+  access_denied: { http: 403, oauth: "access_denied", exit: 3 },
+  record_not_found: { http: 404, oauth: "invalid_request", exit: 4 },
+  not_found: { http: 404, oauth: "invalid_request", exit: 4 },
+  policy_invalid: { http: 422, oauth: "invalid_request", exit: 2 },
+  config_invalid: { http: 422, oauth: "invalid_request", exit: 2 },
+  render_refused: { http: 422, oauth: "invalid_request", exit: 2 },
+  key_unavailable: { http: 503, oauth: "server_error", exit: 1 },
+  journal_unavailable: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
+  journal_corrupt: { http: 500, oauth: "server_error", exit: 1 },
+  broker_unreachable: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
+  internal: { http: 500, oauth: "server_error", exit: 1 },
+} as const;
+
+export type ErrorCode = keyof typeof table;
+
+/** Every error code, in table order. */
+export const errorCodes = Object.keys(table) as ErrorCode[];
+
+/** The one error class. Recognise it by `code`; each wire converts it in exactly one function. */
+export class WayleaveError extends Error {
+  override readonly name = "WayleaveError";
+  readonly code: ErrorCode;
+
+  /** @param detail Shown to the caller: one cause and one fix, and no token, key, SQL or upstream body. */
+  constructor(code: ErrorCode, detail: string, options?: ErrorOptions) {
+    super(detail, options); // `cause` is for the log only
+    this.code = code;
+  }
+
+  get wire(): (typeof table)[ErrorCode] {
+    return table[this.code];
+  }
+}
+
+/** The error as a WayleaveError: anything unknown becomes `internal` with a constant detail, its cause kept for the log. */
+export function asWayleaveError(error: unknown): WayleaveError {
+  if (error instanceof WayleaveError) return error;
+  return new WayleaveError("internal", "Something failed inside Wayleave; the log has the request id.", {
+    cause: error,
+  });
+}

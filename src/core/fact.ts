@@ -1,0 +1,39 @@
+/** A value a condition may ask for. */
+export type FactValue = string | number | boolean;
+
+/** Something true about the world, read from the CI's API. */
+export interface Fact {
+  readonly value: FactValue;
+  /** When it was read, ms since the epoch. */
+  readonly observedAt: number;
+  /** From here on it counts as missing, ms since the epoch. */
+  readonly staleAt: number;
+}
+
+/** Facts by full name, `change.merged`. An absent name is a missing fact. */
+export type Facts = Readonly<Record<string, Fact>>;
+
+export const noFacts: Facts = Object.freeze({});
+
+export type FactType = "string" | "int" | "bool";
+
+/**
+ * Every fact a `when` may name besides `job`, `request` and `now`. `change` is the merge request whose head commit is the
+ * job's `sha` or, for a job on the target branch, whose merge or squash commit is.
+ */
+export const factTable = {
+  "change.merged": { type: "bool", doc: "the merge request is merged" },
+  "change.approvals": { type: "int", doc: "approvals given to exactly this head commit" },
+  "change.iid": { type: "int", doc: "the merge request's number" },
+  "change.state": { type: "string", doc: "opened, closed, locked or merged" },
+  "change.target": { type: "string", doc: "target branch" },
+  "change.source": { type: "string", doc: "source branch" },
+  "change.draft": { type: "bool", doc: "marked as draft" },
+  "environment.name": { type: "string", doc: "the job's environment" },
+  "environment.protected": { type: "bool", doc: "the environment is protected" },
+  "environment.tier": { type: "string", doc: "production, staging, testing, development or other" },
+  "approval.given": { type: "bool", doc: "the deployment was approved" },
+  "approval.count": { type: "int", doc: "approvals the deployment has" },
+} as const satisfies Readonly<Record<string, { type: FactType; doc: string }>>;
+
+export type FactName = keyof typeof factTable;

@@ -1,0 +1,179 @@
+import type { Closest, FactUse, ReasonCode } from "./decision.ts";
+import type { Fact } from "./fact.ts";
+import type { JobIdentity } from "./identity.ts";
+import type { EndReason, Narrowing, SuspendReason } from "./session.ts";
+
+/** Who is meant, repeated on every record so that one record can be read alone. */
+export interface RecordJob {
+  readonly issuer: string;
+  readonly project_id: string;
+  readonly project: string;
+  readonly pipeline_id: string;
+  readonly job_id: string;
+  readonly job_name?: string;
+  readonly ref?: string;
+}
+
+/** A W3C trace id (32 lower-case hex), where the request had one. */
+export type TraceId = string;
+
+/** The request a decision was about, as one readable line: `POST /v1/releases`, `pub build.status.7`, `assume`. */
+export interface DecisionData {
+  readonly gateway: string;
+  readonly target: string;
+  readonly operation: string;
+  readonly host?: string;
+  /** What policy says. */
+  readonly effect: "allow" | "deny";
+  /** What the gateway was told: `would_deny` in observe mode, `pass` on a shared route. */
+  readonly outcome: "allow" | "deny" | "would_deny" | "pass";
+  readonly reason: ReasonCode;
+  readonly rule?: string;
+  readonly policy: string;
+  readonly facts?: readonly FactUse[];
+  readonly closest?: Closest;
+  /** Keyed fingerprint of the presented token. */
+  readonly token?: string;
+  readonly detail?: string;
+}
+
+/** What happened, by kind. The kinds that carry state say so: the session state is a fold over them. */
+export interface EventData {
+  readonly "broker.started": { readonly version: string; readonly policy: string };
+  readonly "broker.stopped": Record<string, never>;
+  readonly "policy.loaded": { readonly policy: string; readonly files: readonly string[]; readonly roles: number };
+  readonly "policy.refused": { readonly problems: number; readonly first: string };
+  readonly "key.created": { readonly class: string; readonly kid: string };
+  /** State: path pinned to the id first seen. */
+  readonly "project.pinned": { readonly issuer: string; readonly path: string; readonly id: string };
+  readonly "exchange.refused": {
+    readonly code: string;
+    readonly detail: string;
+    readonly issuer?: string;
+    readonly token?: string;
+    readonly from?: string;
+  };
+  /** State: the session, its replay key and its refresh credential. */
+  readonly "session.opened": {
+    readonly identity: JobIdentity;
+    readonly hard_end_at: number;
+    /** `(iss, jti)` or the SHA-256 of the signing input, hashed; kept until `replay_until`. */
+    readonly replay_key: string;
+    readonly replay_until: number;
+    /** RFC 7638 thumbprint of the key the session is bound to. */
+    readonly jkt?: string;
+    readonly refresh_hash: string;
+    readonly idempotency_hash?: string;
+    readonly parent?: string;
+    readonly roles: readonly string[];
+    readonly policy: string;
+    /** Fingerprint of the subject token. */
+    readonly token: string;
+    readonly kid?: string;
+    readonly from?: string;
+  };
+  /** State: a later subject token of the same job joined or renewed the session. */
+  readonly "session.renewed": {
+    readonly hard_end_at: number;
+    readonly replay_key: string;
+    readonly replay_until: number;
+    readonly from?: string;
+  };
+  /** State: a bearer refresh token rotated; the first one is generation 0. */
+  readonly "session.refreshed": { readonly generation: number; readonly refresh_hash: string };
+  readonly "credential.minted": {
+    readonly class: "access_token";
+    readonly jti: string;
+    readonly kid: string;
+    readonly audience: readonly string[];
+    readonly roles: readonly string[];
+    readonly narrowing: Narrowing;
+    readonly expires_at: number;
+    /** Keyed fingerprint of the minted token. */
+    readonly token: string;
+  };
+  /** State: one access token is refused until it would have expired. */
+  readonly "credential.revoked": { readonly jti: string; readonly until: number };
+  readonly "session.suspended": { readonly reason: SuspendReason };
+  readonly "session.resumed": { readonly reason: SuspendReason };
+  /** State: final. */
+  readonly "session.ended": {
+    readonly reason: EndReason;
+    readonly detail?: string;
+    /** The person, for an operator's end. */
+    readonly by?: string;
+  };
+  /** State: a command runs under a heartbeat; a silent one suspends the session. */
+  readonly "lease.held": { readonly lease: string };
+  /** State: the command exited; the session lives on. */
+  readonly "lease.released": { readonly lease: string };
+  /** State: the CI said this job is over, whether or not it had a session. Tombstone until `until`, ms since the epoch. */
+  readonly "job.over": {
+    readonly issuer: string;
+    readonly project_id: string;
+    readonly job_id: string;
+    readonly status: string;
+    readonly until: number;
+  };
+  /** State: facts read from the CI's API; `false`-like absence means they became missing. */
+  readonly "facts.read": { readonly facts: Readonly<Record<string, Fact>> };
+  readonly "webhook.accepted": {
+    readonly issuer: string;
+    readonly event: string;
+    readonly delivery?: string;
+    readonly effect: string;
+  };
+  readonly "webhook.refused": { readonly issuer: string; readonly code: string; readonly detail: string };
+  readonly decision: DecisionData;
+  /** Decision numbers up to here may have been given out but not yet be durable. */
+  readonly "audit.reserved": { readonly upto: number };
+  /** After a crash: at most this many decisions were answered but not recorded. */
+  readonly "audit.gap": { readonly after_seq: number; readonly at_most: number };
+}
+
+export type RecordKind = keyof EventData;
+
+/** Something to be recorded: what an effectful part hands to the journal. */
+export type AuditEvent = {
+  readonly [K in RecordKind]: {
+    readonly kind: K;
+    readonly data: EventData[K];
+    readonly session?: string;
+    readonly job?: RecordJob;
+    readonly trace?: TraceId;
+  };
+}[RecordKind];
+
+/** One entry of the audit log. */
+export type AuditRecord = AuditEvent & {
+  /** Schema version. */
+  readonly v: 1;
+  readonly id: string;
+  /** Grows by one per record; a hole is explained by an `audit.gap`. */
+  readonly seq: number;
+  /** ISO 8601, UTC, milliseconds. */
+  readonly time: string;
+};
+
+/** Where records go. `append` resolves when the record is durable; `note` takes decisions, durable within 50 ms. */
+export interface Recorder {
+  /** Resolves with the records, in order, once all of them are durable together. Rejects `journal_unavailable`. */
+  append(events: readonly AuditEvent[]): Promise<readonly AuditRecord[]>;
+  /** The record's id at once; durable within 50 ms. Throws `journal_unavailable` when the journal cannot take it. */
+  note(event: AuditEvent): string;
+  /** Resolves when everything noted or appended so far is durable. */
+  settled(): Promise<void>;
+}
+
+/** The job as records repeat it. */
+export function recordJob(identity: JobIdentity): RecordJob {
+  return {
+    issuer: identity.issuer,
+    project_id: identity.project.id,
+    project: identity.project.path,
+    pipeline_id: identity.pipelineId,
+    job_id: identity.job.id,
+    ...(identity.job.name === undefined ? {} : { job_name: identity.job.name }),
+    ...(identity.ref === undefined ? {} : { ref: identity.ref }),
+  };
+}

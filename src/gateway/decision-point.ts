@@ -1,0 +1,324 @@
+import type { Clock } from "../core/clock.ts";
+import type { Decision, ReasonCode } from "../core/decision.ts";
+import type { Facts } from "../core/fact.ts";
+import { type AuditEvent, type DecisionData, type Recorder, recordJob } from "../core/record.ts";
+import type { Narrowing, SessionView } from "../core/session.ts";
+import type { Operation } from "../core/target.ts";
+import type { CompiledTarget, Policy } from "../policy/policy.ts";
+import type { Limits } from "./limits.ts";
+
+/** What a gateway dialect extracted from one question. Everything here was sent by an authenticated gateway. */
+export interface Question {
+  /** Gateway name from the inventory. */
+  readonly gateway: string;
+  readonly target: string;
+  readonly operation: Operation;
+  /** The `Authorization` value the client sent; undefined when there was none. */
+  readonly authorization: string | undefined;
+  /** The request can be read in two ways: refuse with `ambiguous_request` and this detail. */
+  readonly ambiguity?: string;
+  readonly traceparent?: string;
+}
+
+/** `pass`: let through without identity (shared route). `would_deny`: observed; let through, recorded. */
+export type Outcome = "allow" | "deny" | "would_deny" | "pass";
+
+/** What a dialect needs to answer. */
+export interface Answer {
+  readonly outcome: Outcome;
+  /** Present whenever a session was recognised. */
+  readonly decision?: Decision;
+  readonly reason: ReasonCode;
+  /** Empty only when nothing could be recorded (`outage`). */
+  readonly record: string;
+  readonly subject?: string;
+  readonly session?: string;
+  /** `acme/shop#7712`, for logs. */
+  readonly job?: string;
+  readonly rule?: string;
+  /** Signed `txntoken+jwt`, where the target requires it and the outcome is allow. */
+  readonly assertion?: string;
+  /** W3C traceparent to forward: the caller's, or a new one. */
+  readonly traceparent: string;
+  /** Seconds a gateway may cache this answer; 0: not at all. */
+  readonly cacheSeconds: number;
+  /** True when the presented Authorization is Wayleave's and must not travel further. */
+  readonly consumesAuthorization: boolean;
+  /** True for a credential problem (HTTP 401), false for a refusal of policy (403). */
+  readonly unauthenticated: boolean;
+  readonly retryAfterSeconds?: number;
+}
+
+/** The decision point every dialect asks. Synchronous for a warm token: then the answer is no promise. */
+export interface DecisionPoint {
+  /** Never throws and never rejects: what cannot be decided is a deny with reason `outage`. */
+  answer(question: Question): Answer | Promise<Answer>;
+}
+
+interface TokenMeaning {
+  readonly jti: string;
+  readonly sessionId: string;
+  readonly narrowing: Narrowing;
+}
+
+export interface DecisionPointDeps {
+  readonly clock: Clock;
+  readonly recorder: Pick<Recorder, "note" | "settled">;
+  readonly limits: Limits;
+  /** True: an answer waits for its durable record. False: the record is durable within 50 ms. */
+  readonly durableBeforeAnswer: boolean;
+  policy(): Policy;
+  session(id: string): { readonly view: SessionView; readonly facts: Facts } | undefined;
+  revoked(jti: string): boolean;
+  /** `ours`: signed by us but unusable, or naming us as issuer. `foreign`: somebody else's credential. */
+  token(bearer: string, now: number): TokenVerdict | Promise<TokenVerdict>;
+  subject(view: SessionView): string;
+  /** Keyed fingerprint of a refused token that claims to be ours. */
+  fingerprint(token: string): string;
+  newTraceparent(): string;
+  mintAssertion(question: Question, view: SessionView, rule: string, transaction: string, now: number): Promise<string>;
+}
+
+export type TokenVerdict =
+  | { readonly state: "valid"; readonly token: TokenMeaning }
+  | { readonly state: "expired"; readonly token: TokenMeaning }
+  | { readonly state: "ours" }
+  | { readonly state: "foreign" };
+
+/** What was found out about one question, before it is recorded. */
+interface Finding {
+  readonly reason: ReasonCode;
+  readonly outcome: Outcome;
+  readonly ours: boolean;
+  readonly view?: SessionView;
+  readonly decision?: Decision;
+  readonly token?: string;
+}
+
+const foreign: TokenVerdict = { state: "foreign" };
+
+/** The reasons that mean: the credential is the problem, get another one (HTTP 401). */
+const credentialReasons: ReadonlySet<ReasonCode> = new Set([
+  "no_credential",
+  "credential_invalid",
+  "credential_expired",
+  "credential_revoked",
+  "proof_required",
+  "session_ended",
+  "session_suspended",
+  "session_unknown",
+] satisfies ReasonCode[]);
+
+/** Longest time a gateway may keep an answer, seconds. */
+const cacheSeconds = 2;
+
+const traceparentPattern = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+/** Everything around the pure decision: token, live session, limits, the record, the assertion. */
+export function createDecisionPoint(deps: DecisionPointDeps): DecisionPoint {
+  const outage = (question: Question, traceparent: string) => outageAnswer(deps, question, traceparent);
+  return {
+    answer(question) {
+      const now = deps.clock.now();
+      const sent = question.traceparent ?? "";
+      const traceparent = traceparentPattern.test(sent) ? sent : deps.newTraceparent();
+      try {
+        const bearer = bearerOf(question.authorization);
+        const verdict = bearer === undefined ? foreign : deps.token(bearer, now);
+        if (!(verdict instanceof Promise)) return settle(deps, { question, bearer, verdict, now }, traceparent);
+        return verdict
+          .then((known) => settle(deps, { question, bearer, verdict: known, now }, traceparent))
+          .catch(() => outage(question, traceparent));
+      } catch {
+        return outage(question, traceparent);
+      }
+    },
+  };
+}
+
+/** One question and what is known before policy is asked. */
+interface Case {
+  readonly question: Question;
+  readonly bearer: string | undefined;
+  readonly verdict: TokenVerdict;
+  readonly now: number;
+}
+
+function settle(deps: DecisionPointDeps, asked: Case, traceparent: string): Answer | Promise<Answer> {
+  const { question } = asked;
+  const target = deps.policy().targets.get(question.target);
+  const finding = target === undefined ? unknownTarget : judge(deps, asked, target);
+  const record = deps.recorder.note(eventOf(question, finding, deps.policy().version, traceparent));
+  const { decision } = finding;
+  if (decision?.limit !== undefined && finding.outcome === "allow") deps.limits.count(decision.limit);
+  const answer = toAnswer(deps, question, finding, record, traceparent);
+  const asserts = finding.outcome === "allow" && target?.assertion === "required";
+  if (!asserts && !deps.durableBeforeAnswer) return answer;
+  return finish(deps, asked, finding, answer, asserts).catch(() => outageAnswer(deps, question, traceparent));
+}
+
+async function finish(
+  deps: DecisionPointDeps,
+  asked: Case,
+  finding: Finding,
+  answer: Answer,
+  asserts: boolean,
+): Promise<Answer> {
+  const { view, decision } = finding;
+  const assertion =
+    asserts && view !== undefined
+      ? deps.mintAssertion(asked.question, view, decision?.rule ?? "", answer.record, asked.now)
+      : undefined;
+  // Nothing is minted before its record is durable, so an assertion waits as well.
+  const [signed] = await Promise.all([assertion, deps.recorder.settled()]);
+  return signed === undefined ? answer : { ...answer, assertion: signed, cacheSeconds: 0 };
+}
+
+const unknownTarget: Finding = { reason: "target_unknown", outcome: "deny", ours: false };
+
+function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Finding {
+  const { question, bearer, verdict } = asked;
+  const ours = verdict.state !== "foreign";
+  const refused = target.mode === "observe" ? "would_deny" : "deny";
+  if (question.ambiguity !== undefined) return { reason: "ambiguous_request", outcome: refused, ours };
+  if (verdict.state === "foreign") return unidentified(deps, question, bearer !== undefined, target);
+  if (verdict.state === "ours") {
+    return { reason: "credential_invalid", outcome: refused, ours, token: deps.fingerprint(bearer ?? "") };
+  }
+  const session = deps.session(verdict.token.sessionId);
+  if (session === undefined) {
+    return { reason: "session_unknown", outcome: refused, ours, token: deps.fingerprint(bearer ?? "") };
+  }
+  const { view } = session;
+  const unusable = unusableReason(deps, verdict, target);
+  if (unusable !== undefined) return { reason: unusable, outcome: refused, ours, view };
+  const decision = deps.policy().decide(
+    {
+      session: view,
+      narrowing: verdict.token.narrowing,
+      target: question.target,
+      operation: question.operation,
+      facts: session.facts,
+      now: asked.now,
+    },
+    deps.limits,
+  );
+  const outcome = decision.effect === "allow" ? "allow" : decision.mode === "observe" ? "would_deny" : "deny";
+  return { reason: decision.reason, outcome, ours, view, decision };
+}
+
+function unusableReason(
+  deps: DecisionPointDeps,
+  verdict: Extract<TokenVerdict, { token: unknown }>,
+  target: CompiledTarget,
+): ReasonCode | undefined {
+  if (verdict.state === "expired") return "credential_expired";
+  if (deps.revoked(verdict.token.jti)) return "credential_revoked";
+  return target.proof === "required" ? "proof_required" : undefined;
+}
+
+function unidentified(
+  deps: DecisionPointDeps,
+  question: Question,
+  sentSomething: boolean,
+  target: CompiledTarget,
+): Finding {
+  const { operation } = question;
+  const shared =
+    operation.kind === "http"
+      ? deps.policy().unidentified(target.name, operation.method, operation.path)
+      : { pass: false, mode: target.mode };
+  if (shared.pass) return { reason: "unidentified", outcome: "pass", ours: false };
+  const reason = sentSomething ? "credential_invalid" : "no_credential";
+  return { reason, outcome: shared.mode === "observe" ? "would_deny" : "deny", ours: false };
+}
+
+function toAnswer(
+  deps: DecisionPointDeps,
+  question: Question,
+  finding: Finding,
+  record: string,
+  traceparent: string,
+): Answer {
+  const { view, decision } = finding;
+  const { operation } = question;
+  const readOnly = operation.kind === "http" && (operation.method === "GET" || operation.method === "HEAD");
+  const cacheable = finding.outcome === "allow" && decision?.unconditional === true && readOnly;
+  return {
+    outcome: finding.outcome,
+    reason: finding.reason,
+    record,
+    traceparent,
+    cacheSeconds: cacheable ? cacheSeconds : 0,
+    consumesAuthorization: finding.ours,
+    unauthenticated: credentialReasons.has(finding.reason),
+    ...(decision === undefined ? {} : { decision }),
+    ...(decision?.rule === undefined ? {} : { rule: decision.rule }),
+    ...(decision?.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: decision.retryAfterSeconds }),
+    ...(view === undefined ? {} : whoOf(deps, view)),
+  };
+}
+
+function whoOf(deps: DecisionPointDeps, view: SessionView) {
+  const { project, job } = view.identity;
+  return { subject: deps.subject(view), session: view.id, job: `${project.path}#${job.id}` };
+}
+
+/** Nothing can be decided or recorded. Observed targets go on: they were promised not to be stopped. */
+function outageAnswer(deps: DecisionPointDeps, question: Question, traceparent: string): Answer {
+  const observed = isObserved(deps, question.target);
+  return {
+    outcome: observed ? "would_deny" : "deny",
+    reason: "outage",
+    record: "",
+    traceparent,
+    cacheSeconds: 0,
+    consumesAuthorization: !observed,
+    unauthenticated: false,
+  };
+}
+
+function isObserved(deps: DecisionPointDeps, target: string): boolean {
+  try {
+    return deps.policy().targets.get(target)?.mode === "observe";
+  } catch {
+    return false;
+  }
+}
+
+/** The token of a Bearer credential (RFC 6750 §2.1), or undefined for no credential or another scheme. */
+function bearerOf(authorization: string | undefined): string | undefined {
+  if (authorization === undefined || authorization.length < 8) return undefined;
+  if (authorization.slice(0, 7).toLowerCase() !== "bearer ") return undefined;
+  return authorization.slice(7).trim();
+}
+
+function eventOf(question: Question, finding: Finding, policy: string, traceparent: string): AuditEvent {
+  const { view, decision } = finding;
+  const { operation } = question;
+  const data: DecisionData = {
+    gateway: question.gateway,
+    target: question.target,
+    operation: operationText(operation),
+    effect: finding.outcome === "allow" ? "allow" : "deny",
+    outcome: finding.outcome,
+    reason: finding.reason,
+    policy,
+    ...(operation.kind === "http" && operation.host !== "" ? { host: operation.host } : {}),
+    ...(decision?.rule === undefined ? {} : { rule: decision.rule }),
+    ...(decision === undefined || decision.facts.length === 0 ? {} : { facts: decision.facts }),
+    ...(decision?.closest === undefined ? {} : { closest: decision.closest }),
+    ...(finding.token === undefined ? {} : { token: finding.token }),
+    ...(question.ambiguity === undefined ? {} : { detail: question.ambiguity }),
+  };
+  const trace = traceparent.slice(3, 35);
+  if (view === undefined) return { kind: "decision", trace, data };
+  return { kind: "decision", session: view.id, job: recordJob(view.identity), trace, data };
+}
+
+/** One readable line for an operation, as records and refusals show it. Bounded; queries are never part of it. */
+export function operationText(operation: Operation): string {
+  if (operation.kind === "http") return `${operation.method} ${operation.path}`.slice(0, 512);
+  if (operation.kind === "nats") return `${operation.verb} ${operation.subject}`.slice(0, 512);
+  return operation.verb;
+}

@@ -1,0 +1,96 @@
+import type { Clock } from "../core/clock.ts";
+import { type Fact, type Facts, noFacts } from "../core/fact.ts";
+import type { JobIdentity } from "../core/identity.ts";
+import { recordJob } from "../core/record.ts";
+import type { Lifecycle } from "./lifecycle.ts";
+import type { IssuerAccess, PolicyAccess, SessionTimings } from "./ports.ts";
+import type { Session, SessionTable } from "./table.ts";
+
+export interface FactReader {
+  /** The facts an identity's roles and denies ask for. Never rejects: what cannot be read is missing. */
+  read(identity: JobIdentity): Promise<Facts>;
+  /** Reads a session's facts again and records what changed. */
+  refresh(session: Session): Promise<void>;
+  /** Something changed in a project: refresh its sessions now. Resolves with how many were refreshed. */
+  refreshProject(issuer: string, projectId: string): Promise<number>;
+  /** One poll over every living session: facts, and whether the job still runs. */
+  poll(): Promise<void>;
+}
+
+export interface FactDeps {
+  readonly table: SessionTable;
+  readonly lifecycle: Lifecycle;
+  readonly clock: Clock;
+  readonly timings: Pick<SessionTimings, "pollMs">;
+  issuer(name: string): IssuerAccess | undefined;
+  policy(): PolicyAccess;
+}
+
+/** Facts count as missing after this many polls without an answer. */
+const staleAfterPolls = 3;
+
+export function createFactReader(deps: FactDeps): FactReader {
+  /** The answer of the CI, or undefined where it gave none. A name the answer leaves out is missing from now on. */
+  const ask = async (identity: JobIdentity): Promise<Facts | undefined> => {
+    const api = deps.issuer(identity.issuer)?.api;
+    const names = deps.policy().factsFor(identity);
+    if (api === undefined || names.length === 0) return noFacts;
+    const observedAt = deps.clock.now(); // from before the question: a slow answer is an old answer
+    const staleAt = observedAt + staleAfterPolls * deps.timings.pollMs;
+    const values = await api.facts(identity, names).catch(() => undefined);
+    if (values === undefined) return undefined;
+    return Object.fromEntries(
+      Object.entries(values).map(([name, value]): [string, Fact] => [name, { value, observedAt, staleAt }]),
+    );
+  };
+
+  /** The newest question wins: an older answer that arrives late is dropped. */
+  const asked = new WeakMap<Session, number>();
+  let question = 0;
+
+  const refresh: FactReader["refresh"] = async (session) => {
+    const mine = ++question;
+    asked.set(session, mine);
+    const facts = await ask(session.identity);
+    // Without an answer the last values stand until they are stale.
+    if (facts === undefined || asked.get(session) !== mine || session.view.state === "ended") return;
+    const before = session.facts;
+    session.facts = facts;
+    if (sameValues(before, facts)) return;
+    await deps.lifecycle.record([
+      { kind: "facts.read", session: session.id, job: recordJob(session.identity), data: { facts } },
+    ]);
+  };
+
+  const living = () => [...deps.table.all()].filter((session) => session.view.state !== "ended");
+
+  return {
+    read: async (identity) => (await ask(identity)) ?? noFacts,
+    refresh,
+    async refreshProject(issuer, projectId) {
+      const sessions = living().filter(
+        (session) => session.identity.issuer === issuer && session.identity.project.id === projectId,
+      );
+      await Promise.all(sessions.map(refresh));
+      return sessions.length;
+    },
+    async poll() {
+      for (const session of living()) {
+        const api = deps.issuer(session.identity.issuer)?.api;
+        if (api === undefined) continue;
+        const job = await api.jobStatus(session.identity).catch(() => undefined);
+        if (job?.over === true) {
+          const { issuer, project, job: of } = session.identity;
+          await deps.lifecycle.jobOver(issuer, project.id, of.id, job.status);
+        } else {
+          await refresh(session);
+        }
+      }
+    },
+  };
+}
+
+function sameValues(before: Facts, after: Facts): boolean {
+  const names = new Set([...Object.keys(before), ...Object.keys(after)]);
+  return [...names].every((name) => before[name]?.value === after[name]?.value);
+}

@@ -1,0 +1,263 @@
+import type { Facts } from "../core/fact.ts";
+import { noFacts } from "../core/fact.ts";
+import { type JobIdentity, jobKey } from "../core/identity.ts";
+import type { AuditEvent, AuditRecord, EventData } from "../core/record.ts";
+import type { EndReason, SessionState, SessionView, SuspendReason } from "../core/session.ts";
+
+/** One session as the broker holds it. Only the table writes to it. Times are ms since the epoch. */
+export interface Session {
+  readonly id: string;
+  readonly identity: JobIdentity;
+  readonly openedAt: number;
+  /** What decisions see; replaced, never changed, so that a decision in flight keeps what it read. */
+  view: SessionView;
+  facts: Facts;
+  /** RFC 7638 thumbprint of the key it is bound to. */
+  readonly jkt: string | undefined;
+  refresh: RefreshState;
+  readonly idempotencyHash: string | undefined;
+  readonly suspensions: Set<SuspendReason>;
+  /** Commands under a heartbeat, by lease. */
+  readonly leases: Map<string, Lease>;
+  /** True once any command ran under a heartbeat. */
+  leased: boolean;
+}
+
+/** The current refresh token, as a hash, and for a rotated one its predecessor. */
+export interface RefreshState {
+  readonly generation: number;
+  readonly hash: string;
+  readonly previousHash: string | undefined;
+  readonly rotatedAt: number;
+}
+
+export interface Lease {
+  /** Monotonic ms of the last beat. */
+  lastBeatAt: number;
+}
+
+/** The first use of a subject token. */
+export interface Replay {
+  readonly sessionId: string;
+  readonly usedAt: number;
+  readonly until: number;
+  readonly from: string | undefined;
+}
+
+/** A job that is over. */
+export interface Tombstone {
+  readonly status: string;
+  readonly at: number;
+  readonly until: number;
+}
+
+/**
+ * Everything the broker must remember about sessions, as a fold over records: `apply` is the only way state changes,
+ * live and at replay, so that what was recorded and what is true cannot differ. The one exception is `end`, which acts
+ * before its record is durable and which applying the record repeats without effect.
+ */
+export class SessionTable {
+  readonly #sessions = new Map<string, Session>();
+  readonly #byJob = new Map<string, Set<Session>>();
+  readonly #byRefresh = new Map<string, Session>();
+  readonly #replays = new Map<string, Replay>();
+  readonly #tombstones = new Map<string, Tombstone>();
+  readonly #pins = new Map<string, string>();
+  readonly #revoked = new Map<string, number>();
+  /** Monotonic ms; given to leases that are found held at replay. */
+  readonly #monotonic: () => number;
+
+  constructor(monotonic: () => number) {
+    this.#monotonic = monotonic;
+  }
+
+  find(id: string): Session | undefined {
+    return this.#sessions.get(id);
+  }
+
+  view(id: string): SessionView | undefined {
+    return this.#sessions.get(id)?.view;
+  }
+
+  /** Sessions of one job, ended ones included. */
+  ofJob(issuer: string, jobId: string): readonly Session[] {
+    return [...(this.#byJob.get(jobKey(issuer, jobId)) ?? [])];
+  }
+
+  /** The session a refresh token belongs to, whatever its generation. */
+  byRefreshHash(hash: string): Session | undefined {
+    return this.#byRefresh.get(hash);
+  }
+
+  replay(key: string): Replay | undefined {
+    return this.#replays.get(key);
+  }
+
+  tombstone(issuer: string, projectId: string, jobId: string): Tombstone | undefined {
+    return this.#tombstones.get(tombstoneKey(issuer, projectId, jobId));
+  }
+
+  /** The id a project path was first seen with. */
+  pin(issuer: string, path: string): string | undefined {
+    return this.#pins.get(`${issuer}/${path}`);
+  }
+
+  revoked(jti: string): boolean {
+    return this.#revoked.has(jti);
+  }
+
+  all(): IterableIterator<Session> {
+    return this.#sessions.values();
+  }
+
+  /** Ends a session at once, before anything is recorded. False when it had ended already: an end is final. */
+  end(session: Session, reason: EndReason, now: number): boolean {
+    if (session.view.state === "ended") return false;
+    session.view = { ...base(session), state: "ended", endReason: reason, endedAt: now };
+    session.leases.clear();
+    return true;
+  }
+
+  /** Suspends or resumes a session for one cause at once; its record follows. False when that changes nothing. */
+  suspend(session: Session, reason: SuspendReason, on: boolean): boolean {
+    if (session.view.state === "ended" || session.suspensions.has(reason) === on) return false;
+    if (on) session.suspensions.add(reason);
+    else session.suspensions.delete(reason);
+    session.view = project(session);
+    return true;
+  }
+
+  apply(record: AuditRecord): void {
+    const time = Date.parse(record.time);
+    const session = record.session === undefined ? undefined : this.#sessions.get(record.session);
+    switch (record.kind) {
+      case "project.pinned":
+        this.#pins.set(`${record.data.issuer}/${record.data.path}`, record.data.id);
+        return;
+      case "session.opened":
+        this.#open(record.session ?? "", record.data, time);
+        return;
+      case "job.over":
+        this.#bury(record.data, time);
+        return;
+      case "credential.revoked":
+        this.#revoked.set(record.data.jti, record.data.until);
+        return;
+      default:
+        if (session !== undefined) this.#change(session, record, time);
+    }
+  }
+
+  #open(id: string, data: EventData["session.opened"], time: number): void {
+    if (this.#sessions.has(id)) return;
+    const session: Session = {
+      id,
+      identity: data.identity,
+      openedAt: time,
+      view: { id, identity: data.identity, state: "active", openedAt: time, hardEndAt: data.hard_end_at },
+      facts: noFacts,
+      jkt: data.jkt,
+      refresh: { generation: 0, hash: data.refresh_hash, previousHash: undefined, rotatedAt: time },
+      idempotencyHash: data.idempotency_hash,
+      suspensions: new Set(),
+      leases: new Map(),
+      leased: false,
+    };
+    this.#sessions.set(id, session);
+    this.#byRefresh.set(data.refresh_hash, session);
+    const key = jobKey(data.identity.issuer, data.identity.job.id);
+    const siblings = this.#byJob.get(key);
+    if (siblings === undefined) this.#byJob.set(key, new Set([session]));
+    else siblings.add(session);
+    this.#use(data.replay_key, { sessionId: id, usedAt: time, until: data.replay_until, from: data.from });
+  }
+
+  #change(session: Session, record: AuditEvent, time: number): void {
+    switch (record.kind) {
+      case "session.renewed":
+        session.view = { ...session.view, hardEndAt: record.data.hard_end_at };
+        this.#use(record.data.replay_key, {
+          sessionId: session.id,
+          usedAt: time,
+          until: record.data.replay_until,
+          from: record.data.from,
+        });
+        return;
+      case "session.refreshed":
+        // Older generations stay findable: one that comes back is a reuse, and must end its session.
+        session.refresh = {
+          generation: record.data.generation,
+          hash: record.data.refresh_hash,
+          previousHash: session.refresh.hash,
+          rotatedAt: time,
+        };
+        this.#byRefresh.set(record.data.refresh_hash, session);
+        return;
+      case "session.suspended":
+        this.suspend(session, record.data.reason, true);
+        return;
+      case "session.resumed":
+        this.suspend(session, record.data.reason, false);
+        return;
+      case "session.ended":
+        this.end(session, record.data.reason, time);
+        return;
+      case "lease.held":
+        session.leased = true;
+        if (session.view.state !== "ended" && !session.leases.has(record.data.lease)) {
+          session.leases.set(record.data.lease, { lastBeatAt: this.#monotonic() });
+        }
+        return;
+      case "lease.released":
+        session.leases.delete(record.data.lease);
+        return;
+      default: // other records carry no session state
+    }
+  }
+
+  #use(key: string, replay: Replay): void {
+    if (!this.#replays.has(key)) this.#replays.set(key, replay);
+  }
+
+  #bury(data: EventData["job.over"], time: number): void {
+    const key = tombstoneKey(data.issuer, data.project_id, data.job_id);
+    if (!this.#tombstones.has(key)) this.#tombstones.set(key, { status: data.status, at: time, until: data.until });
+  }
+
+  /** Forgets what can no longer matter: sessions past their hard end and replay time, old tombstones and revocations. */
+  prune(now: number): void {
+    for (const [key, replay] of this.#replays) if (replay.until < now) this.#replays.delete(key);
+    for (const [key, tombstone] of this.#tombstones) if (tombstone.until < now) this.#tombstones.delete(key);
+    for (const [jti, until] of this.#revoked) if (until < now) this.#revoked.delete(jti);
+    for (const session of this.#sessions.values()) {
+      if (session.view.state === "ended" && session.view.hardEndAt + keepEndedMs < now) this.#forget(session);
+    }
+  }
+
+  #forget(session: Session): void {
+    this.#sessions.delete(session.id);
+    for (const [hash, owner] of this.#byRefresh) if (owner === session) this.#byRefresh.delete(hash);
+    const key = jobKey(session.identity.issuer, session.identity.job.id);
+    const siblings = this.#byJob.get(key);
+    siblings?.delete(session);
+    if (siblings?.size === 0) this.#byJob.delete(key);
+  }
+}
+
+/** An ended session stays known this long past its hard end, so that a late token hears why it is refused. */
+const keepEndedMs = 20 * 60_000;
+
+function tombstoneKey(issuer: string, projectId: string, jobId: string): string {
+  return `${issuer}/${projectId}/${jobId}`;
+}
+
+function base(session: Session): Omit<SessionView, "state"> {
+  const { id, identity, openedAt, hardEndAt } = session.view;
+  return { id, identity, openedAt, hardEndAt };
+}
+
+function project(session: Session): SessionView {
+  const [reason] = session.suspensions;
+  const state: SessionState = reason === undefined ? "active" : "suspended";
+  return { ...base(session), state, ...(reason === undefined ? {} : { suspendReason: reason }) };
+}
