@@ -83,7 +83,7 @@ const Payload = z.object({
   aud: z.array(z.string()).min(1),
   exp: z.number(),
   scope: z.string().optional(),
-  cnf: z.undefined({ error: "a key-bound token sent as Bearer" }),
+  cnf: z.undefined({ error: "a key-bound token sent as Bearer" }).optional(),
 });
 
 /**

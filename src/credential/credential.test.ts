@@ -1,0 +1,271 @@
+import { mkdtemp, readFile, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { type CryptoKey, decodeJwt, decodeProtectedHeader, exportJWK, generateKeyPair, SignJWT } from "jose";
+import { beforeAll, describe, expect, test } from "vitest";
+import { WayleaveError } from "../core/errors.ts";
+import type { JobIdentity } from "../core/identity.ts";
+import { type AccessTokenInput, mintAccessToken, verifyAccessToken } from "./access-token.ts";
+import { mintAssertion, pathHash } from "./assertion.ts";
+import { fingerprint } from "./fingerprint.ts";
+import { fingerprintKey, type KeyRing, openKeyRing } from "./keys.ts";
+import { createProofVerifier } from "./proof.ts";
+import { createTokenCache } from "./token-cache.ts";
+
+const operatorKey = new Uint8Array(32).fill(7);
+const now = Date.parse("2026-11-24T09:30:00Z");
+const issuerUrl = "https://wayleave.acme.example";
+const job: JobIdentity = {
+  issuer: "gitlab",
+  issuerType: "gitlab",
+  kind: "job",
+  project: { id: "1042", path: "acme/shop" },
+  pipelineId: "5101",
+  job: { id: "7712", name: "release" },
+  ref: "main",
+  environment: "production",
+  triggeredBy: { id: "9", login: "jdoe" },
+  fork: "no",
+  attributes: {},
+  variables: {},
+};
+const input: AccessTokenInput = {
+  issuerUrl,
+  trustDomain: "acme.example",
+  sessionId: "ses_0123456789abcdef",
+  identity: job,
+  targets: ["billing"],
+  roles: ["read", "release"],
+  rolesNarrowed: false,
+  jti: "jti-1",
+  now,
+  expiresAt: now + 300_000,
+};
+const code = (promise: Promise<unknown>) =>
+  promise.then(
+    () => "accepted",
+    (error: unknown) => (error instanceof WayleaveError ? error.code : `unexpected ${String(error)}`),
+  );
+
+let dir: string;
+let keys: KeyRing;
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), "wayleave-keys-"));
+  keys = (await openKeyRing(dir, "access-token", operatorKey)).ring;
+});
+
+describe("key rings", () => {
+  test("are the same after a restart, encrypted at rest and unreadable for others", async () => {
+    const again = await openKeyRing(dir, "access-token", operatorKey);
+    expect(again.created).toBe(false);
+    expect(again.ring.kid).toBe(keys.kid);
+    const file = join(dir, "access-token.jwe");
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    expect(await readFile(file, "utf8")).not.toContain(keys.kid);
+  });
+
+  test("publish public members only", () => {
+    expect(keys.jwks.keys.map((jwk) => Object.keys(jwk).sort())).toEqual([
+      ["alg", "crv", "kid", "kty", "use", "x", "y"],
+    ]);
+  });
+
+  test("another operator key, a damaged file and a file of another class are refused, never replaced", async () => {
+    const sealed = await readFile(join(dir, "access-token.jwe"), "utf8");
+    await writeFile(join(dir, "assertion.jwe"), sealed);
+    expect(await code(openKeyRing(dir, "access-token", new Uint8Array(32)))).toBe("key_unavailable");
+    expect(await code(openKeyRing(dir, "assertion", operatorKey))).toBe("key_unavailable");
+    await writeFile(join(dir, "assertion.jwe"), sealed.slice(0, -4));
+    expect(await code(openKeyRing(dir, "assertion", operatorKey))).toBe("key_unavailable");
+    expect(await readFile(join(dir, "assertion.jwe"), "utf8")).toBe(sealed.slice(0, -4));
+  });
+});
+
+describe("access tokens", () => {
+  test("are RFC 9068 JWTs that name the job", async () => {
+    const token = await mintAccessToken(keys, input);
+    expect(decodeProtectedHeader(token)).toEqual({ alg: "ES256", typ: "at+jwt", kid: keys.kid });
+    expect(decodeJwt(token)).toEqual({
+      iss: issuerUrl,
+      sub: "spiffe://acme.example/ci/gitlab/1042",
+      aud: ["billing"],
+      client_id: "gitlab",
+      sid: "ses_0123456789abcdef",
+      roles: ["read", "release"],
+      jti: "jti-1",
+      iat: now / 1000,
+      exp: now / 1000 + 300,
+      job: {
+        project_id: "1042",
+        project_path: "acme/shop",
+        pipeline_id: "5101",
+        job_id: "7712",
+        name: "release",
+        ref: "main",
+        environment: "production",
+        triggered_by: "9",
+      },
+    });
+  });
+
+  test("say what they narrow", async () => {
+    const token = await mintAccessToken(keys, { ...input, roles: ["read"], rolesNarrowed: true });
+    expect((await verifyAccessToken(keys, issuerUrl, token, now)).narrowing).toEqual({
+      targets: ["billing"],
+      roles: ["read"],
+    });
+  });
+
+  const forged = async (header: object, claims: object, key?: CryptoKey) =>
+    new SignJWT({ sid: "s", jti: "j", ...claims })
+      .setProtectedHeader({ alg: "ES256", typ: "at+jwt", kid: keys.kid, ...header })
+      .setIssuer(issuerUrl)
+      .setAudience(["billing"])
+      .setExpirationTime(now / 1000 + 60)
+      .sign(key ?? keys.privateKey);
+
+  test.each([
+    { why: "of another typ", make: () => forged({ typ: "JWT" }, {}) },
+    { why: "with an unknown kid", make: () => forged({ kid: "other" }, {}) },
+    { why: "without a session", make: () => forged({}, { sid: undefined }) },
+    { why: "bound to a key, sent as Bearer", make: () => forged({}, { cnf: { jkt: "x" } }) },
+    { why: "by another key", make: async () => forged({}, {}, (await generateKeyPair("ES256")).privateKey) },
+    { why: "that is an assertion", make: () => mintAssertion(keys, assertion) },
+    { why: "with a byte added to its signature", make: async () => `${await forged({}, {})}AA` },
+    { why: "without a signature", make: async () => (await forged({}, {})).replace(/[^.]*$/, "") },
+    { why: "that is no token", make: async () => "a.b.c" },
+  ])("a token $why is refused", async ({ make }) => {
+    expect(await code(make().then((token) => verifyAccessToken(keys, issuerUrl, token, now)))).toBe(
+      "credential_invalid",
+    );
+  });
+
+  test("an expired token is refused to the second", async () => {
+    const token = await mintAccessToken(keys, input);
+    expect(await code(verifyAccessToken(keys, issuerUrl, token, now + 299_000))).toBe("accepted");
+    expect(await code(verifyAccessToken(keys, issuerUrl, token, now + 300_000))).toBe("credential_invalid");
+  });
+
+  test("a token of another issuer is refused", async () => {
+    const token = await mintAccessToken(keys, { ...input, issuerUrl: "https://other.example" });
+    expect(await code(verifyAccessToken(keys, issuerUrl, token, now))).toBe("credential_invalid");
+  });
+});
+
+const assertion = {
+  issuerUrl,
+  trustDomain: "acme.example",
+  subject: "spiffe://acme.example/ci/gitlab/1042",
+  sessionId: "ses_0123456789abcdef",
+  transaction: "rec_000000000001",
+  role: "release",
+  gateway: "edge-1",
+  target: "billing",
+  method: "POST",
+  path: "/v1/releases",
+  now,
+  hardEndAt: now + 3_600_000,
+};
+
+describe("assertions", () => {
+  test("name one request, for thirty seconds", async () => {
+    const claims = decodeJwt(await mintAssertion(keys, assertion));
+    expect(claims).toMatchObject({ aud: "acme.example", txn: "rec_000000000001", exp: now / 1000 + 30 });
+    expect(claims.tctx).toEqual({ target: "billing", method: "POST", path_sha256: pathHash("/v1/releases") });
+  });
+
+  test("never outlive the session", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 0, max: 60_000 }), async (left) => {
+        const { exp = 0 } = decodeJwt(await mintAssertion(keys, { ...assertion, hardEndAt: now + left }));
+        expect(exp * 1000).toBeLessThanOrEqual(now + left);
+      }),
+      { numRuns: 20 },
+    );
+  });
+});
+
+describe("DPoP proofs", () => {
+  const request = { method: "POST", url: `${issuerUrl}/oauth2/token` };
+  const prove = async (claims: object = {}, header: object = {}) => {
+    const pair = await generateKeyPair("ES256", { extractable: true });
+    return new SignJWT({ jti: "12345678", htm: "POST", htu: request.url, iat: now / 1000, ...claims })
+      .setProtectedHeader({ alg: "ES256", typ: "dpop+jwt", jwk: await exportJWK(pair.publicKey), ...header })
+      .sign(pair.privateKey);
+  };
+
+  test("give the thumbprint of their key, once", async () => {
+    const verifier = createProofVerifier();
+    const proof = await prove();
+    expect(await verifier.verify(proof, request, now)).toMatch(/^[\w-]{43}$/);
+    expect(await code(verifier.verify(proof, request, now))).toBe("proof_invalid");
+    expect(await code(verifier.verify(proof, request, now + 119_000))).toBe("proof_invalid");
+  });
+
+  test.each([
+    { why: "for another method", claims: { htm: "GET" } },
+    { why: "for another URL", claims: { htu: `${issuerUrl}/oauth2/revoke` } },
+    { why: "for the same path of another host", claims: { htu: "https://evil.example/oauth2/token" } },
+    { why: "made too early", claims: { iat: now / 1000 + 61 } },
+    { why: "made too long ago", claims: { iat: now / 1000 - 61 } },
+    { why: "without jti", claims: { jti: undefined } },
+    { why: "of another typ", header: { typ: "JWT" } },
+    { why: "without jwk", header: { jwk: undefined } },
+  ])("$why are refused", async ({ claims, header }) => {
+    expect(await code(createProofVerifier().verify(await prove(claims, header), request, now))).toBe("proof_invalid");
+  });
+
+  test("must name the token they go with", async () => {
+    const verifier = createProofVerifier();
+    expect(await code(verifier.verify(await prove(), { ...request, token: "wlr_x" }, now))).toBe("proof_invalid");
+    expect(await code(verifier.verify(await prove({ ath: "wrong" }), { ...request, token: "wlr_x" }, now))).toBe(
+      "proof_invalid",
+    );
+  });
+});
+
+describe("the token cache", () => {
+  const verified = { jti: "j", sessionId: "s", narrowing: {}, expiresAt: now + 1000 };
+
+  test("verifies a token once and answers at once from then on, until it expires", async () => {
+    let verifications = 0;
+    const cache = createTokenCache(async () => {
+      verifications++;
+      return verified;
+    });
+    expect(await cache.lookup("token", now)).toMatchObject({ state: "valid" });
+    expect(cache.lookup("token", now + 999)).toMatchObject({ state: "valid" });
+    expect(cache.lookup("token", now + 1000)).toMatchObject({ state: "expired" });
+    expect(verifications).toBe(1);
+  });
+
+  test("keeps nothing invalid, and refuses what is too long unread", async () => {
+    let verifications = 0;
+    const cache = createTokenCache(async () => {
+      verifications++;
+      throw new WayleaveError("credential_invalid", "no");
+    });
+    await cache.lookup("x", now);
+    await cache.lookup("x", now);
+    expect(cache.lookup("x".repeat(9000), now)).toEqual({ state: "invalid" });
+    expect(verifications).toBe(2);
+  });
+
+  test("a verification that was under way when keys were dropped is not kept", async () => {
+    let finish: (value: typeof verified) => void = () => undefined;
+    const cache = createTokenCache(() => new Promise((resolve) => (finish = resolve)));
+    const first = cache.lookup("token", now);
+    cache.clear();
+    finish(verified);
+    await first;
+    expect(cache.lookup("token", now)).toBeInstanceOf(Promise);
+  });
+});
+
+test("a fingerprint says nothing without the key and is the same with it", () => {
+  const key = fingerprintKey(operatorKey);
+  expect(fingerprint(key, "token")).toBe(fingerprint(key, "token"));
+  expect(fingerprint(key, "token")).toMatch(/^fp_[0-9a-z]{16}$/);
+  expect(fingerprint(fingerprintKey(new Uint8Array(32)), "token")).not.toBe(fingerprint(key, "token"));
+});
