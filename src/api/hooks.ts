@@ -10,8 +10,8 @@ export interface RegisteredHook {
   readonly name: string;
   /** Authenticates and reads a delivery. Throws `webhook_refused` or `webhook_malformed`. */
   read(request: HookRequest, nowMs: number): { readonly event: HookEvent; readonly delivery?: string };
-  /** True where the hook's secret is registered for this project. */
-  covers(project: { readonly id: string; readonly path?: string }): boolean;
+  /** True where the hook's secret is registered for this project, whatever path the hook's own words give it. */
+  covers(projectId: string): boolean;
 }
 
 export interface HookRouteDeps {
@@ -65,8 +65,7 @@ export function hookRoutes(deps: HookRouteDeps) {
 
   async function act(hook: RegisteredHook, event: HookEvent): Promise<string> {
     if (event.kind === "ignored") return "ignored";
-    const path = event.kind === "job" ? event.projectPath : undefined;
-    if (!hook.covers({ id: event.projectId, ...(path === undefined ? {} : { path }) })) {
+    if (!hook.covers(event.projectId)) {
       throw new WayleaveError(
         "webhook_refused",
         `Webhook ${hook.name} is not registered for project ${event.projectId}; add it to issuers[].webhooks[].projects.`,

@@ -8,8 +8,8 @@ import { WayleaveError } from "../core/errors.ts";
 import type { JobIdentity } from "../core/identity.ts";
 import { type AccessTokenInput, mintAccessToken, verifyAccessToken } from "./access-token.ts";
 import { mintAssertion, pathHash } from "./assertion.ts";
-import { fingerprint } from "./fingerprint.ts";
-import { fingerprintKey, type KeyRing, openKeyRing } from "./keys.ts";
+import { fingerprint, fingerprintKey } from "./fingerprint.ts";
+import { type KeyRing, openKeyRing } from "./keys.ts";
 import { createProofVerifier } from "./proof.ts";
 import { createTokenCache } from "./token-cache.ts";
 

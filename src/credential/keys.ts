@@ -1,4 +1,4 @@
-import { generateKeyPairSync, hkdfSync } from "node:crypto";
+import { generateKeyPairSync } from "node:crypto";
 import { mkdir, open, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import {
@@ -51,11 +51,6 @@ export async function openKeyRing(
   await mkdir(dir, { recursive: true, mode: 0o700 });
   await writeDurably(dir, path, await seal(keyClass, [jwk], encryptionKey));
   return { ring: await toRing(keyClass, [jwk]), created: true };
-}
-
-/** The key for keyed fingerprints of tokens, derived from the operator's key, so that a leaked token can be traced to its job. */
-export function fingerprintKey(encryptionKey: Uint8Array): Uint8Array {
-  return new Uint8Array(hkdfSync("sha256", encryptionKey, "", "wayleave token fingerprint v1", 32));
 }
 
 async function generate(): Promise<JWK> {

@@ -63,6 +63,7 @@ export class SessionTable {
   readonly #replays = new Map<string, Replay>();
   readonly #tombstones = new Map<string, Tombstone>();
   readonly #pins = new Map<string, string>();
+  readonly #paths = new Map<string, string>();
   readonly #revoked = new Map<string, number>();
   /** Monotonic ms; given to leases that are found held at replay. */
   readonly #monotonic: () => number;
@@ -102,6 +103,11 @@ export class SessionTable {
     return this.#pins.get(`${issuer}/${path}`);
   }
 
+  /** The verified path of a project id, from the tokens of its own jobs. */
+  pathOf(issuer: string, projectId: string): string | undefined {
+    return this.#paths.get(`${issuer}/${projectId}`);
+  }
+
   revoked(jti: string): boolean {
     return this.#revoked.has(jti);
   }
@@ -133,6 +139,7 @@ export class SessionTable {
     switch (record.kind) {
       case "project.pinned":
         this.#pins.set(`${record.data.issuer}/${record.data.path}`, record.data.id);
+        this.#paths.set(`${record.data.issuer}/${record.data.id}`, record.data.path);
         return;
       case "session.opened":
         this.#open(record.session ?? "", record.data, time);

@@ -1,0 +1,142 @@
+import { randomBytes } from "node:crypto";
+import { type Gitlab, startGitlab } from "./gitlab/gitlab.ts";
+import {
+  ago,
+  expectExchange,
+  expectStatus,
+  newestRecord,
+  type Running,
+  type StoryOptions,
+  tellCall,
+} from "./story-step.ts";
+import { type CiPart, type DemoWorld, startWorld } from "./world.ts";
+
+/** The people, project and job of the story, inside a simulated self-managed GitLab (private CA, relative root). */
+export async function startGitlabCi(brokerUrl: string, ca: Parameters<Parameters<typeof startWorld>[0]["ci"]>[1]) {
+  const gitlab = await startGitlab({ now: Date.now, root: "/gitlab", tls: ca.issue(["localhost", "127.0.0.1"]) });
+  const dana = gitlab.createUser({ username: "dana" });
+  const lee = gitlab.createUser({ username: "lee" });
+  const shop = gitlab.createProject({ path: "acme/shop", members: { dana: "developer", lee: "maintainer" } });
+  gitlab.protectBranch(shop, "main");
+  gitlab.pushCommit(shop, "feature/x");
+  const change = gitlab.openMergeRequest(shop, { sourceBranch: "feature/x", author: dana, iid: 77 });
+  gitlab.approve(change, lee);
+  const signingToken = `whsec_${randomBytes(32).toString("base64")}`;
+  gitlab.addHook({ url: `${brokerUrl}/hooks/gitlab/shop`, project: shop, signingToken });
+  const part: CiPart = {
+    issuer: {
+      name: "gitlab",
+      type: "gitlab",
+      url: gitlab.issuer,
+      ca_file: "ca.pem",
+      api: { token_file: "gitlab-api.token" },
+      webhooks: [{ name: "shop", projects: [String(shop.id)], signing_token_file: "gitlab-hook.token" }],
+    },
+    files: { "gitlab-api.token": gitlab.createAccessToken(), "gitlab-hook.token": signingToken },
+  };
+  return { gitlab, dana, lee, shop, change, part };
+}
+
+/** A merge request's job, from its token to its end. */
+export async function tellGitlab({ tell, directory, nginx }: StoryOptions): Promise<Running> {
+  let ci: Awaited<ReturnType<typeof startGitlabCi>> | undefined;
+  const world = await startWorld({
+    directory,
+    edgePort: 8443,
+    ci: async (brokerUrl, ca) => {
+      ci = await startGitlabCi(brokerUrl, ca);
+      return ci.part;
+    },
+  });
+  if (ci === undefined) throw new TypeError("the world has a CI");
+  const { gitlab } = ci;
+  const close = async () => {
+    await world.close();
+    await gitlab.close();
+  };
+  try {
+    await tellSteps(tell, world, ci, nginx);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { close };
+}
+
+async function tellSteps(
+  tell: StoryOptions["tell"],
+  world: DemoWorld,
+  { gitlab, shop, lee, change, dana }: Awaited<ReturnType<typeof startGitlabCi>>,
+  nginx: string,
+): Promise<void> {
+  tell.title(`Wayleave demo   nginx ${nginx} · sqlite · demo/policy.yaml (2 targets, 3 roles, 6 tests passed)`);
+  const { client } = world;
+  const pipeline = gitlab.startPipeline(shop, {
+    source: "merge_request_event",
+    mergeRequest: change,
+    user: dana,
+    jobs: [{ name: "release", id: 7712 }],
+  });
+  const [job] = pipeline.jobs;
+  if (job === undefined) throw new TypeError("the pipeline has a job");
+  gitlab.runJob(job);
+  await gitlab.flush();
+  const token = await gitlab.idToken(job, { aud: world.config.issuer });
+  tell.step({ who: "job", what: "acme/shop release #7712 on feature/x (!77) holds its GitLab id token" });
+
+  const opened = expectExchange(await client.exchange(token));
+  tell.step({ who: "job", what: `token exchanged: session ${opened.session}`, record: opened.record });
+
+  const edge = world.edgeUrl("billing.localhost");
+  const read = { method: "GET", url: `${edge}/v1/invoices/42`, token: opened.token };
+  await tellCall(tell, client, { ...read, expect: 200 }, (result) => `through nginx, ${result.tookMs.toFixed(1)} ms`);
+
+  const release = { method: "POST", url: `${edge}/v1/releases`, token: opened.token };
+  const refused = await tellCall(tell, client, { ...release, expect: 403 }, () => "change.merged is false");
+
+  gitlab.mergeMergeRequest(change, { user: lee });
+  await gitlab.flush();
+  const merged = await newestRecord(world, "kind=webhook.accepted");
+  tell.step({ who: "person", what: "merges !77", record: merged?.id });
+
+  await tellCall(tell, client, { ...release, expect: 201 }, () => "same session, role release");
+
+  await endOfJob(tell, world, gitlab, job, read);
+
+  const theft = await client.exchange(token);
+  expectStatus("the replayed token", theft.status, 400, theft.body);
+  const refusedTheft = await newestRecord(world, "kind=exchange.refused");
+  tell.step({
+    who: "thief",
+    what: "replays the job's GitLab token",
+    note: `refused: ${String(theft.body.code)}`,
+    record: refusedTheft?.id,
+  });
+
+  tell.line();
+  tell.line("Try it yourself:");
+  const cli = "bin/wayleave --config .wayleave-demo/wayleave.yaml";
+  tell.line(`  ${cli} audit list --session ${opened.session}`);
+  tell.line(`  ${cli} explain ${refused.record ?? ""}`);
+  tell.line(`  curl -k ${edge}/v1/invoices/42 --resolve ${new URL(edge).host}:127.0.0.1`);
+}
+
+async function endOfJob(
+  tell: StoryOptions["tell"],
+  world: DemoWorld,
+  gitlab: Gitlab,
+  job: Parameters<Gitlab["succeedJob"]>[0],
+  read: { method: string; url: string; token: string },
+): Promise<void> {
+  gitlab.succeedJob(job);
+  const endedAt = performance.now();
+  await gitlab.flush();
+  const ended = await newestRecord(world, "kind=session.ended");
+  tell.step({ who: "gitlab", what: "job #7712 succeeded", record: ended?.id });
+  await tellCall(
+    tell,
+    world.client,
+    { ...read, expect: 401 },
+    () => `session ended ${ago(performance.now() - endedAt)} ago`,
+  );
+}

@@ -1,0 +1,157 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { FastifyInstance } from "fastify";
+import type { Logger } from "pino";
+import { createApp } from "./api/app.ts";
+import { authzHandler } from "./api/authz.ts";
+import { clientRoutes } from "./api/client.ts";
+import type { StatusResponse } from "./api/contract.ts";
+import { discoveryRoutes } from "./api/discovery.ts";
+import { healthRoutes } from "./api/health.ts";
+import { hookRoutes } from "./api/hooks.ts";
+import { operatorRoutes } from "./api/operator.ts";
+import { sessionRoutes } from "./api/session.ts";
+import { tokenRoutes } from "./api/token.ts";
+import type { Config } from "./config/config.ts";
+import type { Clock } from "./core/clock.ts";
+import { createProofVerifier } from "./credential/proof.ts";
+import { connectGateways } from "./server/gateways.ts";
+import { connectIssuers } from "./server/issuers.ts";
+import { openBrokerKeys } from "./server/keys.ts";
+import { listenOnSocket } from "./server/listen.ts";
+import { openPolicySource } from "./server/policy-source.ts";
+import { connectSessions } from "./server/sessions.ts";
+import { openState } from "./server/state.ts";
+import { brokerStatus } from "./server/status.ts";
+import { connectSurface } from "./server/surface.ts";
+import { startTimers } from "./server/timers.ts";
+import { defaultTimings, type SessionTimings } from "./session/ports.ts";
+
+export interface ServerOptions {
+  readonly log: Logger;
+  /** For tests that cannot wait: how long leases, facts and sessions last. */
+  readonly timings?: Partial<SessionTimings>;
+}
+
+/** A running broker. */
+export interface RunningServer {
+  /** Where the public listener is. */
+  readonly url: string;
+  /** Path of the operator's Unix socket. */
+  readonly adminSocket: string;
+  status(): StatusResponse;
+  /** Throws `policy_invalid`; the policy in force stays. */
+  reloadPolicy(): Promise<string>;
+  /** Stops listening, makes everything durable, closes. */
+  close(): Promise<void>;
+}
+
+const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now() };
+
+/**
+ * Builds and starts the broker: the only place that constructs and connects. What was durable is replayed before the
+ * first listener opens; whatever cannot be opened (policy, keys, journal) stops the start with its own error.
+ */
+export async function startServer(config: Config, options: ServerOptions): Promise<RunningServer> {
+  const { log } = options;
+  const timings: SessionTimings = {
+    ...defaultTimings,
+    maxSessionMs: config.sessions.maxMs,
+    tokenTtlMs: config.sessions.tokenTtlMs,
+    ...options.timings,
+  };
+  const policies = await openPolicySource({ path: config.policyPath, issuers: config.issuers, now: clock.now });
+  const keys = await openBrokerKeys(config);
+  const state = await openState(join(config.dataDir, "audit"), clock);
+  const { table, recorder } = state;
+  const policy = () => policies.current().policy;
+  const { issuers, verifier } = connectIssuers(config, clock, (issuer, id) => table.pathOf(issuer, id));
+  const sessions = connectSessions({
+    config,
+    clock,
+    timings,
+    recorder,
+    table,
+    keys,
+    issuers,
+    policy,
+    verify: verifier.verify,
+  });
+  const gateways = connectGateways({
+    config,
+    clock,
+    recorder,
+    table,
+    keys,
+    policy,
+    onRefused: (detail) => log.warn({ detail }, "a gateway's question was refused"),
+  });
+  const status = () => brokerStatus({ config, policies, issuers, table, version });
+  const surface = connectSurface({
+    config,
+    clock,
+    timings,
+    table,
+    recorder,
+    records: state.records,
+    policies,
+    keys,
+    issuers,
+    sessions,
+    limits: gateways.limits,
+    proofs: createProofVerifier(),
+    status,
+    log,
+  });
+  const clientScript = await readFile(new URL("../packaging/client/wayleave.sh", import.meta.url), "utf8");
+  const open = createApp({
+    log,
+    behindProxy: config.listen.behindTlsProxy,
+    ...(config.listen.tls === undefined ? {} : { tls: config.listen.tls }),
+    first: authzHandler(gateways.dialects),
+    routes: [
+      tokenRoutes(surface.token),
+      sessionRoutes(surface.session),
+      hookRoutes(surface.hooks),
+      discoveryRoutes({
+        issuerUrl: config.issuer,
+        accessTokenJwks: keys.accessToken.jwks,
+        assertionJwks: keys.assertion.jwks,
+      }),
+      clientRoutes(clientScript),
+      healthRoutes(state.health),
+    ],
+  });
+  const operator = createApp({ log, behindProxy: false, routes: [operatorRoutes(surface.operator)] });
+  const { version: policyVersion } = policy();
+  await recorder.append([...keys.created, { kind: "broker.started", data: { version, policy: policyVersion } }]);
+  const adminSocket = join(config.dataDir, "admin.sock");
+  await listenOnSocket(operator, adminSocket);
+  await open.listen({ host: config.listen.host, port: config.listen.port });
+  const stopTimers = startTimers({ sessions, timings, policies, recorder, log });
+
+  return {
+    url: addressOf(open, config),
+    adminSocket,
+    status,
+    reloadPolicy: surface.operator.reload,
+    async close() {
+      stopTimers();
+      await Promise.all([open.close(), operator.close()]);
+      await recorder.append([{ kind: "broker.stopped", data: {} }]);
+      await state.close();
+    },
+  };
+}
+
+/** Of `package.json`, so that there is one version. */
+const { version } = JSON.parse(await readFile(new URL("../package.json", import.meta.url), "utf8")) as {
+  version: string;
+};
+
+function addressOf(app: FastifyInstance, config: Config): string {
+  const address = app.server.address();
+  const port = typeof address === "object" && address !== null ? address.port : config.listen.port;
+  const host = config.listen.host.includes(":") ? `[${config.listen.host}]` : config.listen.host;
+  return `${config.listen.tls === undefined ? "http" : "https"}://${host}:${port}`;
+}

@@ -1,0 +1,107 @@
+import { type FSWatcher, watch } from "node:fs";
+import { vocabulary } from "../ci/providers.ts";
+import { readPolicyFiles } from "../config/policy-files.ts";
+import { WayleaveError } from "../core/errors.ts";
+import type { IssuerType } from "../core/identity.ts";
+import { compile } from "../policy/compile.ts";
+import type { Diagnostic, PolicyModel } from "../policy/model.ts";
+import { parsePolicy } from "../policy/parse.ts";
+import type { Policy } from "../policy/policy.ts";
+import { runTests } from "../policy/run-tests.ts";
+
+export interface LoadedPolicy {
+  readonly policy: Policy;
+  readonly model: PolicyModel;
+  readonly files: readonly string[];
+  readonly loadedAt: number;
+}
+
+/** A policy that cannot be loaded: `policy_invalid`, with every diagnostic. */
+export class PolicyRefused extends WayleaveError {
+  readonly diagnostics: readonly Diagnostic[];
+  constructor(diagnostics: readonly Diagnostic[]) {
+    const [first] = diagnostics;
+    const where =
+      first === undefined ? "" : `${first.place.file}:${first.place.line}:${first.place.column}: ${first.message}`;
+    super("policy_invalid", `${diagnostics.length} problems; the first: ${where}. See \`wayleave policy check\`.`);
+    this.diagnostics = diagnostics;
+  }
+}
+
+/** The policy in force. It is replaced whole by one that parses, checks and passes its own tests, or not at all. */
+export interface PolicySource {
+  current(): LoadedPolicy;
+  /** Why the last reload was refused; undefined when what is on disk is what is in force. */
+  problem(): string | undefined;
+  /** Throws `policy_invalid`; what was in force stays. */
+  reload(): Promise<LoadedPolicy>;
+  /** Reloads when the files change. Returns how to stop. */
+  watch(onReload: (outcome: LoadedPolicy | PolicyRefused | WayleaveError) => void): () => void;
+}
+
+export interface PolicySourceOptions {
+  readonly path: string;
+  readonly issuers: readonly { readonly name: string; readonly type: IssuerType }[];
+  readonly now: () => number;
+}
+
+/** Throws `policy_invalid` where the first load fails: a broker does not start without a policy. */
+export async function openPolicySource(options: PolicySourceOptions): Promise<PolicySource> {
+  let current = await load(options);
+  let problem: string | undefined;
+
+  const reload = async (): Promise<LoadedPolicy> => {
+    try {
+      const next = await load(options);
+      problem = undefined;
+      if (next.policy.version !== current.policy.version) current = next;
+      return current;
+    } catch (error) {
+      problem = error instanceof Error ? error.message : "unknown";
+      throw error;
+    }
+  };
+
+  return {
+    current: () => current,
+    problem: () => problem,
+    reload,
+    watch: (onReload) => watchFiles(options.path, () => reload().then(onReload, onReload)),
+  };
+}
+
+async function load(options: PolicySourceOptions): Promise<LoadedPolicy> {
+  const { files, lock } = await readPolicyFiles(options.path);
+  const { model, diagnostics } = parsePolicy({
+    files,
+    vocabulary,
+    issuers: options.issuers,
+    ...(lock === undefined ? {} : { lock }),
+  });
+  if (model === undefined) throw new PolicyRefused(diagnostics.filter((each) => each.severity === "error"));
+  const policy = compile(model, vocabulary);
+  const failures = runTests(policy, model);
+  if (failures.length > 0) throw new PolicyRefused(failures);
+  return { policy, model, files: files.map((file) => file.name), loadedAt: options.now() };
+}
+
+/** An editor writes a file in several steps: wait until it has been quiet for a moment. */
+const settleMs = 150;
+
+function watchFiles(path: string, onChange: () => void): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  let watcher: FSWatcher | undefined;
+  try {
+    watcher = watch(path, () => {
+      clearTimeout(timer);
+      timer = setTimeout(onChange, settleMs);
+    });
+    watcher.on("error", () => watcher?.close()); // SIGHUP still reloads
+  } catch {
+    return () => undefined; // no inotify left: SIGHUP still reloads
+  }
+  return () => {
+    clearTimeout(timer);
+    watcher?.close();
+  };
+}

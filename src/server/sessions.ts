@@ -1,0 +1,74 @@
+import { randomBytes } from "node:crypto";
+import type { Config } from "../config/config.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Recorder } from "../core/record.ts";
+import { mintAccessToken } from "../credential/access-token.ts";
+import { createExchange } from "../session/exchange.ts";
+import { createFactReader } from "../session/facts.ts";
+import { createLeases } from "../session/lease.ts";
+import { createLifecycle } from "../session/lifecycle.ts";
+import type { PolicyAccess, SessionTimings } from "../session/ports.ts";
+import { createRefresh } from "../session/refresh.ts";
+import { createSweep } from "../session/sweep.ts";
+import type { SessionTable } from "../session/table.ts";
+import type { ConnectedIssuer } from "./issuers.ts";
+import type { BrokerKeys } from "./keys.ts";
+
+export interface SessionServices {
+  readonly lifecycle: ReturnType<typeof createLifecycle>;
+  readonly facts: ReturnType<typeof createFactReader>;
+  readonly leases: ReturnType<typeof createLeases>;
+  readonly exchange: ReturnType<typeof createExchange>;
+  readonly refresh: ReturnType<typeof createRefresh>;
+  readonly sweep: ReturnType<typeof createSweep>;
+}
+
+/** The session services over one table, wired to keys, issuers and the policy in force. */
+export function connectSessions(deps: {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly timings: SessionTimings;
+  readonly recorder: Recorder;
+  readonly table: SessionTable;
+  readonly keys: BrokerKeys;
+  readonly issuers: readonly ConnectedIssuer[];
+  readonly verify: Parameters<typeof createExchange>[0]["verify"];
+  policy(): PolicyAccess;
+}): SessionServices {
+  const { config, keys, table, clock, timings, recorder, policy } = deps;
+  const issuers = new Map(deps.issuers.map((issuer) => [issuer.name, issuer.access]));
+  const issuer = (name: string) => issuers.get(name);
+  const lifecycle = createLifecycle({ table, recorder, clock, issuer });
+  const facts = createFactReader({ table, lifecycle, clock, timings, issuer, policy });
+  const issuing = {
+    timings,
+    random: (bytes: number) => randomBytes(bytes),
+    policy,
+    fingerprint: keys.fingerprint,
+    refreshToken: keys.refreshToken,
+    mint: async (input: Omit<Parameters<typeof mintAccessToken>[1], "issuerUrl" | "trustDomain">) => ({
+      token: await mintAccessToken(keys.accessToken, {
+        ...input,
+        issuerUrl: config.issuer,
+        trustDomain: config.trustDomain,
+      }),
+      kid: keys.accessToken.kid,
+    }),
+  };
+  return {
+    lifecycle,
+    facts,
+    leases: createLeases({ lifecycle, clock, timings }),
+    exchange: createExchange({
+      ...issuing,
+      table,
+      lifecycle,
+      clock,
+      issuer,
+      verify: deps.verify,
+      readFacts: facts.read,
+    }),
+    refresh: createRefresh({ ...issuing, table, lifecycle, clock }),
+    sweep: createSweep({ table, lifecycle, clock, timings, policy }),
+  };
+}

@@ -1,0 +1,48 @@
+import type { StatusResponse } from "../api/contract.ts";
+import type { Config } from "../config/config.ts";
+import type { SessionTable } from "../session/table.ts";
+import type { ConnectedIssuer } from "./issuers.ts";
+import type { PolicySource } from "./policy-source.ts";
+
+/** What runs here: policy, issuers, sessions, and everything that is let through without being enforced. */
+export function brokerStatus(deps: {
+  readonly config: Config;
+  readonly policies: PolicySource;
+  readonly issuers: readonly ConnectedIssuer[];
+  readonly table: SessionTable;
+  readonly version: string;
+}): StatusResponse {
+  const { policy, loadedAt } = deps.policies.current();
+  const problem = deps.policies.problem();
+  const targets = [...policy.targets.values()];
+  let active = 0;
+  let suspended = 0;
+  let lastJobAt = 0;
+  for (const session of deps.table.all()) {
+    if (session.view.state === "active") active++;
+    if (session.view.state === "suspended") suspended++;
+    lastJobAt = Math.max(lastJobAt, session.openedAt);
+  }
+  return {
+    version: deps.version,
+    policy: {
+      version: policy.version,
+      loaded_at: new Date(loadedAt).toISOString(),
+      observed: targets.filter((target) => target.mode === "observe").map((target) => target.name),
+      shared: targets.filter((target) => target.sharesRoutes).map((target) => target.name),
+      ...(problem === undefined ? {} : { problem }),
+    },
+    issuers: deps.issuers.map(({ name, url, keys }) => {
+      const known = keys.status();
+      return {
+        name,
+        url,
+        keys: known.keys,
+        ...(known.fetchedAt === undefined ? {} : { fetched_at: new Date(known.fetchedAt).toISOString() }),
+        ...(known.problem === undefined ? {} : { problem: known.problem }),
+      };
+    }),
+    sessions: { active, suspended },
+    ...(lastJobAt === 0 ? {} : { last_job: new Date(lastJobAt).toISOString() }),
+  };
+}

@@ -1,0 +1,44 @@
+import type { Logger } from "pino";
+import type { Recorder } from "../core/record.ts";
+import type { SessionTimings } from "../session/ports.ts";
+import type { PolicySource } from "./policy-source.ts";
+import type { SessionServices } from "./sessions.ts";
+import { recordReload } from "./surface.ts";
+
+/** How often time is looked at: an end by time is at most this late. */
+const sweepMs = 500;
+
+/** Starts what runs by itself: the sweep, the poll of the CIs, the watch on the policy. Returns how to stop. */
+export function startTimers(deps: {
+  readonly sessions: SessionServices;
+  readonly timings: SessionTimings;
+  readonly policies: PolicySource;
+  readonly recorder: Recorder;
+  readonly log: Logger;
+}): () => void {
+  const { sessions, timings, policies, recorder, log } = deps;
+  const failed = (what: string) => (error: unknown) => log.error({ err: error }, `${what} failed; it is tried again`);
+  const every = (ms: number, what: string, work: () => Promise<void>): NodeJS.Timeout => {
+    let running = false;
+    return setInterval(() => {
+      if (running) return; // never two at once: a slow CI only makes the next poll later
+      running = true;
+      work()
+        .catch(failed(what))
+        .finally(() => {
+          running = false;
+        });
+    }, ms);
+  };
+  const sweepEvery = Math.min(sweepMs, timings.suspendAfterMs / 4);
+  const sweep = every(sweepEvery, "the session sweep", sessions.sweep);
+  const poll = every(timings.pollMs, "the CI poll", sessions.facts.poll);
+  const unwatch = policies.watch((outcome) => {
+    recordReload(recorder, outcome, log).catch(failed("recording a policy reload"));
+  });
+  return () => {
+    clearInterval(sweep);
+    clearInterval(poll);
+    unwatch();
+  };
+}
