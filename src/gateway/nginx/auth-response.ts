@@ -1,0 +1,102 @@
+import { type ReasonCode, reasonCodes } from "../../core/decision.ts";
+import type { Answer } from "../decision-point.ts";
+
+/** What NGINX is told. Never a body; `headers` are well under 2 KB. */
+export interface AuthResponse {
+  readonly status: 200 | 401 | 403;
+  readonly headers: [name: string, value: string][];
+}
+
+/** Why a question was not put to the decision point. */
+export interface Refusal {
+  readonly reason: "gateway_unauthenticated" | "invalid_request" | "target_unknown" | "outage";
+  /** One cause, no secret and nothing of the client's. */
+  readonly detail: string;
+  /** Present once the gateway is authenticated. */
+  readonly gateway?: string;
+}
+
+/** The answer to a question that was not decided: there is no record of it. */
+export function refusalResponse(refusal: Refusal): AuthResponse {
+  return {
+    status: 403,
+    headers: [
+      ["Content-Length", "0"],
+      ["X-Accel-Expires", "0"],
+      ["X-Wayleave-Decision", refusal.reason === "outage" ? "outage" : "deny"],
+      ["X-Wayleave-Reason", refusal.reason],
+    ],
+  };
+}
+
+/**
+ * The decision as NGINX can hear it.
+ * `unstrippable`: the client sent a look-alike of an identity header that NGINX did not drop and cannot remove, so it must
+ * not reach the upstream, not even from an observed target or a shared route.
+ */
+export function answerResponse(answer: Answer, unstrippable: boolean): AuthResponse {
+  const through = answer.outcome !== "deny" && !unstrippable && fits(answer.assertion);
+  const headers: [string, string][] = [
+    ["Content-Length", "0"],
+    ["X-Accel-Expires", through ? cacheSeconds(answer) : "0"],
+    ["X-Wayleave-Decision", through ? answer.outcome : refusedAs(answer)],
+    ["X-Wayleave-Reason", through || answer.outcome === "deny" ? answer.reason : forcedReason(unstrippable)],
+    ["X-Wayleave-Record", field(answer.record)],
+    ["X-Wayleave-Traceparent", field(answer.traceparent)],
+    ["X-Wayleave-Authorization", answer.consumesAuthorization ? "strip" : "forward"],
+  ];
+  addIdentity(headers, answer);
+  if (!through) return denial(headers, answer);
+  if (answer.assertion !== undefined) headers.push(["Txn-Token", answer.assertion]);
+  return { status: 200, headers };
+}
+
+function addIdentity(headers: [string, string][], answer: Answer): void {
+  if (answer.subject !== undefined) headers.push(["X-Wayleave-Subject", field(answer.subject)]);
+  if (answer.session !== undefined) headers.push(["X-Wayleave-Session", field(answer.session)]);
+  if (answer.job !== undefined) headers.push(["X-Wayleave-Job", field(answer.job)]);
+  if (answer.rule !== undefined) headers.push(["X-Wayleave-Role", field(answer.rule)]);
+}
+
+function denial(headers: [string, string][], answer: Answer): AuthResponse {
+  if (answer.retryAfterSeconds !== undefined)
+    headers.push(["Retry-After", String(Math.ceil(answer.retryAfterSeconds))]);
+  if (!answer.unauthenticated || answer.reason === "outage") return { status: 403, headers };
+  headers.push(["WWW-Authenticate", challenge(answer.reason)]);
+  return { status: 401, headers };
+}
+
+/** Larger than any assertion Wayleave signs; one that does not fit would make NGINX answer 500. */
+const maxAssertion = 1200;
+
+function fits(assertion: string | undefined): boolean {
+  return assertion === undefined || (assertion.length <= maxAssertion && /^[\w.-]+$/.test(assertion));
+}
+
+/** Only a plain allow without an assertion may be repeated. */
+function cacheSeconds(answer: Answer): string {
+  return answer.outcome === "allow" && answer.assertion === undefined ? String(Math.floor(answer.cacheSeconds)) : "0";
+}
+
+function refusedAs(answer: Answer): "deny" | "outage" {
+  return answer.reason === "outage" || (answer.outcome !== "deny" && !fits(answer.assertion)) ? "outage" : "deny";
+}
+
+function forcedReason(unstrippable: boolean): ReasonCode {
+  return unstrippable ? "ambiguous_request" : "outage";
+}
+
+/** RFC 6750 §3: no error code where the request carried no credential. */
+function challenge(reason: ReasonCode): string {
+  if (reason === "no_credential") return 'Bearer realm="wayleave"';
+  return `Bearer realm="wayleave", error="invalid_token", error_description="${reasonCodes[reason]}"`;
+}
+
+const maxField = 200;
+
+/** Header text: printable ASCII; anything else, from a project's or a job's name, is percent-encoded. */
+function field(text: string): string {
+  if (text.length <= maxField && !/[^\x20-\x7e]/.test(text)) return text;
+  const encoded = text.replace(/[^\x20-\x7e]+/gu, (part) => encodeURIComponent(part.toWellFormed()));
+  return encoded.length <= maxField ? encoded : `${encoded.slice(0, maxField - 3)}...`;
+}

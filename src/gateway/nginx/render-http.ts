@@ -1,0 +1,148 @@
+import type { Argument, Statement } from "./nginx-config.ts";
+import { block, directive, variable } from "./nginx-config.ts";
+import type { CheckedSettings } from "./settings.ts";
+
+/** Answers of the decision point, as variables that exist (empty) in every server, so that the log format can name them. */
+const decisionVariables = [
+  "wayleave_assertion",
+  "wayleave_cache",
+  "wayleave_decision",
+  "wayleave_forward",
+  "wayleave_job",
+  "wayleave_new_traceparent",
+  "wayleave_reason",
+  "wayleave_record",
+  "wayleave_retry_after",
+  "wayleave_role",
+  "wayleave_session",
+  "wayleave_subject",
+  "wayleave_target",
+] as const;
+
+/** What belongs in `http { }`, once: the connection to Wayleave, variables, the log format and the decision cache. */
+export function renderHttp(settings: CheckedSettings): Statement[] {
+  return [
+    { comment: `Wayleave for gateway ${settings.name}. Include once, in http { }. Rendered; do not edit.` },
+    block(
+      "upstream",
+      ["wayleave"],
+      [
+        directive("server", settings.broker.address),
+        directive("keepalive", "32"),
+        directive("keepalive_timeout", "60s"),
+      ],
+    ),
+    { comment: "Empty until the decision is known." },
+    ...decisionVariables.map((name) => block("map", ["", variable(name)], [directive("default", "")])),
+    ...derived,
+    ...logFormat(settings),
+    ...(settings.cached ? cache(settings) : []),
+  ];
+}
+
+const derived: readonly Statement[] = [
+  { comment: "The caller's Authorization goes on only where it was not Wayleave's." },
+  block(
+    "map",
+    [variable("wayleave_forward"), variable("wayleave_authorization")],
+    [directive("default", ""), directive("forward", variable("http_authorization"))],
+  ),
+  { comment: "A cached decision names the trace of the request that was decided, so a repeated one keeps its own." },
+  block(
+    "map",
+    [variable("wayleave_cache"), variable("wayleave_traceparent")],
+    [directive("default", variable("wayleave_new_traceparent")), directive("HIT", variable("http_traceparent"))],
+  ),
+  block(
+    "map",
+    [variable("wayleave_traceparent"), variable("wayleave_trace")],
+    [directive("default", ""), directive("~^00-(?<wayleave_trace_id>[0-9a-f]+)-", variable("wayleave_trace_id"))],
+  ),
+  {
+    comment:
+      "Who refused: Wayleave, with a record; Wayleave, because the question itself was wrong; or NGINX's own rules.",
+  },
+  block(
+    "map",
+    [[variable("wayleave_decision"), ":", variable("wayleave_record")], variable("wayleave_refused_by")],
+    [
+      directive("default", "gateway"),
+      directive("~^outage:", "outage"),
+      directive("~^deny:.", "wayleave"),
+      directive("deny:", "question"),
+    ],
+  ),
+  { comment: "Queries can hold secrets: the log has only the path, raw." },
+  block(
+    "map",
+    [variable("request_uri"), variable("wayleave_path")],
+    [directive("default", ""), directive("~^(?<wayleave_raw_path>[^?]*)", variable("wayleave_raw_path"))],
+  ),
+];
+
+function logFormat(settings: CheckedSettings): Statement[] {
+  const fields: readonly (readonly [string, string])[] = [
+    ["time", "time_iso8601"],
+    ["method", "request_method"],
+    ["host", "host"],
+    ["path", "wayleave_path"],
+    ["protocol", "server_protocol"],
+    ["status", "status"],
+    ["upstream_status", "upstream_status"],
+    ["seconds", "request_time"],
+    ["target", "wayleave_target"],
+    ["decision", "wayleave_decision"],
+    ["reason", "wayleave_reason"],
+    ["record", "wayleave_record"],
+    ["session", "wayleave_session"],
+    ["subject", "wayleave_subject"],
+    ["job", "wayleave_job"],
+    ["role", "wayleave_role"],
+    ["trace", "wayleave_trace"],
+    ["cache", "wayleave_cache"],
+  ];
+  const pieces = fields.flatMap(([name, source]) => [`","${name}":"`, variable(source)]);
+  const line: Argument = [`{"gateway":"${settings.name}`, ...pieces, '"}'];
+  return [directive("log_format", "wayleave", "escape=json", line)];
+}
+
+function cache(settings: CheckedSettings): Statement[] {
+  return [
+    { comment: "Decisions that Wayleave marked as repeatable. The key is a hash: no token is ever in a cache file." },
+    directive("js_import", "wayleave", "from", `${settings.directory}/wayleave.js`),
+    directive("js_set", variable("wayleave_cache_key"), "wayleave.cacheKey"),
+    directive(
+      "proxy_cache_path",
+      settings.cachePath,
+      "levels=1:2",
+      "keys_zone=wayleave:1m",
+      "inactive=10s",
+      "max_size=64m",
+      "use_temp_path=off",
+    ),
+  ];
+}
+
+/**
+ * The njs module behind `$wayleave_cache_key`. Everything that could change the answer is in the key: each header except
+ * the few that no decision and no check of the dialect looks at.
+ */
+export const cacheKeyModule = `import crypto from "crypto";
+
+const irrelevant = /^(accept|accept-encoding|accept-language|cache-control|content-length|content-type|cookie|if-[a-z-]+|origin|pragma|range|referer|traceparent|tracestate|user-agent|x-request-id)$/;
+
+/** SHA-256 over target, method, host, raw URI and every header line that matters, each length-prefixed. */
+function cacheKey(r) {
+    const v = r.variables;
+    const parts = [r.uri, v.request_method, v.host, v.request_uri];
+    r.rawHeadersIn.forEach((line) => {
+        const name = line[0].toLowerCase();
+        if (!irrelevant.test(name)) parts.push(name, line[1]);
+    });
+    const hash = crypto.createHash("sha256");
+    parts.forEach((part) => hash.update(part.length + ":" + part));
+    return hash.digest("hex");
+}
+
+export default { cacheKey };
+`;

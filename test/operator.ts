@@ -1,0 +1,24 @@
+import { Agent, request } from "undici";
+import type { DemoWorld } from "../demo/world.ts";
+import type { AuditRecord } from "../src/core/record.ts";
+
+/** One question to a broker's operator socket. */
+export async function askOperator<T>(world: Pick<DemoWorld, "broker">, method: "GET" | "POST", path: string, body?: unknown): Promise<{ status: number; body: T }> {
+  const agent = new Agent({ connect: { socketPath: world.broker.adminSocket } });
+  try {
+    const answer = await request(`http://operator${path}`, {
+      method,
+      dispatcher: agent,
+      ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+    });
+    return { status: answer.statusCode, body: (await answer.body.json()) as T };
+  } finally {
+    await agent.close();
+  }
+}
+
+/** Records, newest first. */
+export async function operatorRecords(world: Pick<DemoWorld, "broker">, query: string): Promise<readonly AuditRecord[]> {
+  const { body } = await askOperator<{ records: readonly AuditRecord[] }>(world, "GET", `/v1/records?${query}`);
+  return body.records;
+}
