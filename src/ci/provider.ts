@@ -97,4 +97,6 @@ export interface Provider {
     nowMs: number,
   ): { readonly event: HookEvent; readonly delivery?: string };
   api(options: CiApiOptions): CiApi;
+  /** API base for an issuer URL, where configuration names none. */
+  apiUrl(issuerUrl: string): string;
 }
