@@ -98,6 +98,20 @@ export function mergeRequestView(mergeRequest: MergeRequest, url: string): View 
   };
 }
 
+/** The versions of a merge request's diff, newest first. */
+export function versionsView(mergeRequest: MergeRequest): readonly View[] {
+  return mergeRequest.versions.map(({ id, sha, baseSha, createdAt }) => ({
+    id,
+    head_commit_sha: sha,
+    base_commit_sha: baseSha,
+    start_commit_sha: baseSha,
+    created_at: time(createdAt),
+    merge_request_id: mergeRequest.id,
+    state: "collected",
+    real_size: "1",
+  }));
+}
+
 /** Approvals as `GET …/approvals` shows them. `approved` is true when nothing is missing, so with none required even
  *  when nobody approved. */
 export function approvalsView(mergeRequest: MergeRequest, url: string): View {

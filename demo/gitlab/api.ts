@@ -6,6 +6,7 @@ import {
   mergeRequestView,
   projectView,
   protectedEnvironmentView,
+  versionsView,
 } from "./api-views.ts";
 import type { Answer, Request } from "./listener.ts";
 import { mergeRequestsOfCommit } from "./merge-requests.ts";
@@ -57,6 +58,9 @@ const routes: readonly Route<Scope>[] = [
   ),
   get("/merge_requests/:iid/approvals", (scope, params) =>
     withMergeRequest(scope, params, (mergeRequest) => ok(approvalsView(mergeRequest, scope.url))),
+  ),
+  get("/merge_requests/:iid/versions", (scope, params) =>
+    withMergeRequest(scope, params, (mergeRequest) => ok(versionsView(mergeRequest))),
   ),
   get("/environments", ({ project }, _params, request) => {
     const name = request.query.get("name");

@@ -39,6 +39,7 @@ export function openMergeRequest(world: World, target: Project, options: MergeRe
     baseSha: "",
     commits: [],
     approvals: [],
+    versions: [],
     mergeCommitSha: undefined,
     squashCommitSha: undefined,
     mergedAt: undefined,
@@ -47,6 +48,7 @@ export function openMergeRequest(world: World, target: Project, options: MergeRe
   };
   target.mergeRequests.set(iid, mergeRequest);
   refreshDiff(mergeRequest);
+  addVersion(world, mergeRequest);
   world.emit({ kind: "merge_request", mergeRequest, action: "open", user: options.author });
   return mergeRequest;
 }
@@ -127,10 +129,16 @@ export function pushed(world: World, source: Project, branch: string, oldrev: st
       if (mergeRequest.state !== "opened" || mergeRequest.sourceProject !== source) continue;
       if (mergeRequest.sourceBranch !== branch) continue;
       refreshDiff(mergeRequest);
+      addVersion(world, mergeRequest);
       if (project.resetApprovalsOnPush) mergeRequest.approvals = [];
       mergeRequest.updatedAt = world.now();
       world.emit({ kind: "merge_request", mergeRequest, action: "update", user, oldrev });
     }
+}
+
+function addVersion(world: World, mergeRequest: MergeRequest): void {
+  const { sha, baseSha, versions } = mergeRequest;
+  mergeRequest.versions = [{ id: world.nextId("version"), sha, baseSha, createdAt: world.now() }, ...versions];
 }
 
 /** How many approvals are still wanted; zero when none are required. */

@@ -91,6 +91,14 @@ export interface Approval {
 }
 
 /** Lives in its target project; changed only by the simulator's methods. */
+/** What a push made of a merge request. */
+export interface MergeRequestVersion {
+  readonly id: number;
+  readonly sha: string;
+  readonly baseSha: string;
+  readonly createdAt: number;
+}
+
 export interface MergeRequest {
   readonly id: number;
   readonly iid: number;
@@ -110,6 +118,8 @@ export interface MergeRequest {
   /** Every commit of the latest diff, oldest first: the head and what came before it. */
   commits: readonly string[];
   approvals: readonly Approval[];
+  /** One for each push, newest first. */
+  versions: readonly MergeRequestVersion[];
   mergeCommitSha: string | undefined;
   squashCommitSha: string | undefined;
   mergedAt: number | undefined;

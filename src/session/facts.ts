@@ -2,7 +2,7 @@ import type { Clock } from "../core/clock.ts";
 import { type Fact, type Facts, noFacts } from "../core/fact.ts";
 import type { JobIdentity } from "../core/identity.ts";
 import { recordJob } from "../core/record.ts";
-import type { Lifecycle } from "./lifecycle.ts";
+import { belongsTo, type Lifecycle } from "./lifecycle.ts";
 import type { IssuerAccess, PolicyAccess, SessionTimings } from "./ports.ts";
 import type { Session, SessionTable } from "./table.ts";
 
@@ -69,7 +69,7 @@ export function createFactReader(deps: FactDeps): FactReader {
     refresh,
     async refreshProject(issuer, projectId) {
       const sessions = living().filter(
-        (session) => session.identity.issuer === issuer && session.identity.project.id === projectId,
+        (session) => session.identity.issuer === issuer && belongsTo(session, projectId),
       );
       await Promise.all(sessions.map(refresh));
       return sessions.length;
