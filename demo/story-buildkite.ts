@@ -41,6 +41,9 @@ export async function tellBuildkite({ tell, directory, nginx }: StoryOptions): P
       ci = await startBuildkiteCi(brokerUrl, ca);
       return ci.part;
     },
+  }).catch(async (error: unknown) => {
+    await ci?.buildkite.close();
+    throw error;
   });
   if (ci === undefined) throw new TypeError("the world has a CI");
   const { buildkite } = ci;

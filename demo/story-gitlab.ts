@@ -47,6 +47,9 @@ export async function tellGitlab({ tell, directory, nginx }: StoryOptions): Prom
       ci = await startGitlabCi(brokerUrl, ca);
       return ci.part;
     },
+  }).catch(async (error: unknown) => {
+    await ci?.gitlab.close();
+    throw error;
   });
   if (ci === undefined) throw new TypeError("the world has a CI");
   const { gitlab } = ci;

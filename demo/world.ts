@@ -70,11 +70,16 @@ export async function startWorld(options: WorldOptions): Promise<DemoWorld> {
   const targets = options.targets ?? ["billing", "reports"];
   const configPath = await writeInstallation(options, ci, ca.ca, brokerUrl, brokerPort, targets);
   const config = readConfig(configPath);
-  const upstream = await startUpstream();
   let broker = await startBroker(config, options.timings);
+  const upstream = await startUpstream();
   const edgePort = await freePort(options.edgePort);
   const hosts = await writeEdge(config, ca, upstream.port, edgePort);
-  const nginx = await startNginx({ directory: join(directory, "nginx"), config: "nginx.conf" });
+  const nginx = await startNginx({ directory: join(directory, "nginx"), config: "nginx.conf" }).catch(
+    async (error: unknown) => {
+      await Promise.all([broker.close(), upstream.close()]);
+      throw error;
+    },
+  );
   const client = createJobClient(brokerUrl, ca.ca);
   return {
     directory,

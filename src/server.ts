@@ -17,11 +17,11 @@ import type { Clock } from "./core/clock.ts";
 import { createProofVerifier } from "./credential/proof.ts";
 import { connectGateways } from "./server/gateways.ts";
 import { connectIssuers } from "./server/issuers.ts";
-import { openBrokerKeys } from "./server/keys.ts";
+import { type BrokerKeys, openBrokerKeys } from "./server/keys.ts";
 import { listenOnSocket } from "./server/listen.ts";
-import { openPolicySource } from "./server/policy-source.ts";
+import { openPolicySource, type PolicySource } from "./server/policy-source.ts";
 import { connectSessions } from "./server/sessions.ts";
-import { openState } from "./server/state.ts";
+import { type BrokerState, openState } from "./server/state.ts";
 import { brokerStatus } from "./server/status.ts";
 import { connectSurface } from "./server/surface.ts";
 import { startTimers } from "./server/timers.ts";
@@ -54,82 +54,56 @@ const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now()
  */
 export async function startServer(config: Config, options: ServerOptions): Promise<RunningServer> {
   const { log } = options;
+  const policies = await openPolicySource({ path: config.policyPath, issuers: config.issuers, now: clock.now });
+  const keys = await openBrokerKeys(config);
+  const state = await openState(config.dataDir, clock);
+  try {
+    return await serve(config, options, policies, keys, state);
+  } catch (error) {
+    await state.close();
+    throw error;
+  } finally {
+    log.flush();
+  }
+}
+
+async function serve(
+  config: Config,
+  { log, timings: scaled }: ServerOptions,
+  policies: PolicySource,
+  keys: BrokerKeys,
+  state: BrokerState,
+): Promise<RunningServer> {
   const timings: SessionTimings = {
     ...defaultTimings,
     maxSessionMs: config.sessions.maxMs,
     tokenTtlMs: config.sessions.tokenTtlMs,
-    ...options.timings,
+    ...scaled,
   };
-  const policies = await openPolicySource({ path: config.policyPath, issuers: config.issuers, now: clock.now });
-  const keys = await openBrokerKeys(config);
-  const state = await openState(join(config.dataDir, "audit"), clock);
   const { table, recorder } = state;
   const policy = () => policies.current().policy;
   const { issuers, verifier } = connectIssuers(config, clock, (issuer, id) => table.pathOf(issuer, id));
-  const sessions = connectSessions({
-    config,
-    clock,
-    timings,
-    recorder,
-    table,
-    keys,
-    issuers,
-    policy,
-    verify: verifier.verify,
-  });
-  const gateways = connectGateways({
-    config,
-    clock,
-    recorder,
-    table,
-    keys,
-    policy,
-    onRefused: (detail) => log.warn({ detail }, "a gateway's question was refused"),
-  });
+  const shared = { config, clock, timings, recorder, table, keys, issuers, policies, policy, log };
+  const sessions = connectSessions({ ...shared, verify: verifier.verify });
+  const onRefused = (detail: string) => log.warn({ detail }, "a gateway's question was refused");
+  const onFault = (error: unknown) => log.error({ err: error }, "a decision failed, so it was refused as an outage");
+  const gateways = connectGateways({ ...shared, onRefused, onFault });
   const status = () => brokerStatus({ config, policies, issuers, table, version });
   const surface = connectSurface({
-    config,
-    clock,
-    timings,
-    table,
-    recorder,
-    records: state.records,
-    policies,
-    keys,
-    issuers,
+    ...shared,
     sessions,
+    status,
+    records: state.records,
     limits: gateways.limits,
     proofs: createProofVerifier(),
-    status,
-    log,
   });
-  const clientScript = await readFile(new URL("../packaging/client/wayleave.sh", import.meta.url), "utf8");
-  const open = createApp({
-    log,
-    behindProxy: config.listen.behindTlsProxy,
-    ...(config.listen.tls === undefined ? {} : { tls: config.listen.tls }),
-    first: authzHandler(gateways.dialects),
-    routes: [
-      tokenRoutes(surface.token),
-      sessionRoutes(surface.session),
-      hookRoutes(surface.hooks),
-      discoveryRoutes({
-        issuerUrl: config.issuer,
-        accessTokenJwks: keys.accessToken.jwks,
-        assertionJwks: keys.assertion.jwks,
-      }),
-      clientRoutes(clientScript),
-      healthRoutes(state.health),
-    ],
-  });
+  const open = await publicApp(config, log, surface, keys, gateways, state);
   const operator = createApp({ log, behindProxy: false, routes: [operatorRoutes(surface.operator)] });
-  const { version: policyVersion } = policy();
-  await recorder.append([...keys.created, { kind: "broker.started", data: { version, policy: policyVersion } }]);
+  await recorder.append([...keys.created, { kind: "broker.started", data: { version, policy: policy().version } }]);
   const adminSocket = join(config.dataDir, "admin.sock");
   await listenOnSocket(operator, adminSocket);
   await open.listen({ host: config.listen.host, port: config.listen.port });
   const stopTimers = startTimers({ sessions, timings, policies, recorder, log });
-
   return {
     url: addressOf(open, config),
     adminSocket,
@@ -142,6 +116,33 @@ export async function startServer(config: Config, options: ServerOptions): Promi
       await state.close();
     },
   };
+}
+
+async function publicApp(
+  config: Config,
+  log: Logger,
+  surface: ReturnType<typeof connectSurface>,
+  keys: BrokerKeys,
+  gateways: ReturnType<typeof connectGateways>,
+  state: BrokerState,
+): Promise<FastifyInstance> {
+  const clientScript = await readFile(new URL("../packaging/client/wayleave.sh", import.meta.url), "utf8");
+  const { jwks: accessTokenJwks } = keys.accessToken;
+  const { jwks: assertionJwks } = keys.assertion;
+  return createApp({
+    log,
+    behindProxy: config.listen.behindTlsProxy,
+    ...(config.listen.tls === undefined ? {} : { tls: config.listen.tls }),
+    first: authzHandler(gateways.dialects),
+    routes: [
+      tokenRoutes(surface.token),
+      sessionRoutes(surface.session),
+      hookRoutes(surface.hooks),
+      discoveryRoutes({ issuerUrl: config.issuer, accessTokenJwks, assertionJwks }),
+      clientRoutes(clientScript),
+      healthRoutes(state.health),
+    ],
+  });
 }
 
 /** Of `package.json`, so that there is one version. */

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 
-/** What a dialect answers, ready to be written: no body, ever, so that the gateway keeps its connection. */
+/** What a dialect answers, every header included: no body, ever, so that the gateway keeps its connection. */
 export interface DialectReply {
   readonly status: number;
   readonly headers: readonly (readonly [string, string])[];
@@ -36,6 +36,7 @@ export function authzHandler(
 const outage: DialectReply = {
   status: 403,
   headers: [
+    ["Content-Length", "0"],
     ["X-Wayleave-Decision", "outage"],
     ["X-Wayleave-Reason", "outage"],
     ["X-Accel-Expires", "0"],
@@ -43,7 +44,7 @@ const outage: DialectReply = {
 };
 
 function write(response: ServerResponse, reply: DialectReply): void {
-  const headers: string[] = ["Content-Length", "0"];
+  const headers: string[] = [];
   for (const [name, value] of reply.headers) headers.push(name, value);
   response.writeHead(reply.status, headers);
   response.end();

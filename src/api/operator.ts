@@ -5,24 +5,9 @@ import { WayleaveError } from "../core/errors.ts";
 import { recordIdPattern } from "../core/ids.ts";
 import type { AuditRecord } from "../core/record.ts";
 import type { Session } from "../session/table.ts";
+import type { RecordFilter } from "../store/ports.ts";
 import type { CanRequest, ExplainResponse, SessionSummary, StatusResponse } from "./contract.ts";
 import { problem } from "./problem.ts";
-
-/** What to look for in the audit log; every field narrows. */
-export interface RecordFilter {
-  readonly session?: string;
-  readonly job?: string;
-  readonly project?: string;
-  readonly target?: string;
-  readonly kind?: string;
-  readonly effect?: string;
-  readonly gateway?: string;
-  readonly sinceMs?: number;
-  readonly untilMs?: number;
-  /** Record id; older records only. */
-  readonly before?: string;
-  readonly limit: number;
-}
 
 export interface OperatorRouteDeps {
   status(): StatusResponse;
@@ -142,7 +127,7 @@ function filterOf(query: unknown): RecordFilter {
   const { since, until, ...rest } = parse(Filter, query);
   const given = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined));
   return {
-    ...(given as { limit: number }),
+    ...(given as unknown as RecordFilter),
     ...(since === undefined ? {} : { sinceMs: since }),
     ...(until === undefined ? {} : { untilMs: until }),
   };

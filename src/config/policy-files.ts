@@ -1,5 +1,5 @@
 import { readdir, readFile, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { WayleaveError } from "../core/errors.ts";
 
 /** A file's name as diagnostics print it, and its text. */
@@ -14,24 +14,26 @@ export interface PolicyFiles {
   readonly lock?: NamedText;
 }
 
-export const lockName = "wayleave.lock";
+const lockName = "wayleave.lock";
 
 /**
- * Reads a policy file, or each `*.yaml` of a folder (not of folders in it), and the lock file beside them. Throws
- * `policy_invalid` where there is nothing to read. Nothing is parsed here.
+ * Reads a policy file, or each `*.yaml` of a folder (not of folders in it), and the lock file beside them. `shownAs` stands for
+ * the path in their names, which people read in diagnostics and refusals: by default its last part. Throws `policy_invalid`
+ * where there is nothing to read. Nothing is parsed here.
  */
-export async function readPolicyFiles(path: string): Promise<PolicyFiles> {
+export async function readPolicyFiles(path: string, shownAs = basename(path)): Promise<PolicyFiles> {
   try {
     const folder = (await stat(path)).isDirectory();
-    const names = folder
-      ? (await readdir(path)).filter((name) => name.endsWith(".yaml")).map((name) => join(path, name))
-      : [path];
-    if (names.length === 0)
+    const found = folder ? (await readdir(path)).filter((name) => name.endsWith(".yaml")).toSorted() : [""];
+    if (found.length === 0) {
       throw new WayleaveError("policy_invalid", `${path} holds no *.yaml file. Add one, or name another folder.`);
-    const files = await Promise.all(
-      names.toSorted().map(async (name) => ({ name, text: await readFile(name, "utf8") })),
-    );
-    const lock = await readLock(join(folder ? path : dirname(path), lockName));
+    }
+    const named = async (name: string): Promise<NamedText> => ({
+      name: join(shownAs, name),
+      text: await readFile(join(path, name), "utf8"),
+    });
+    const files = await Promise.all(found.map(named));
+    const lock = await readLock(await lockPath(path), join(folder ? shownAs : dirname(shownAs), lockName));
     return lock === undefined ? { files } : { files, lock };
   } catch (cause) {
     if (cause instanceof WayleaveError) throw cause;
@@ -54,9 +56,9 @@ export async function lockPath(path: string): Promise<string> {
   return join(folder ? path : dirname(path), lockName);
 }
 
-async function readLock(name: string): Promise<NamedText | undefined> {
+async function readLock(path: string, name: string): Promise<NamedText | undefined> {
   try {
-    return { name, text: await readFile(name, "utf8") };
+    return { name, text: await readFile(path, "utf8") };
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw cause;

@@ -64,6 +64,7 @@ function point(
   const policy: Policy = {
     version: "p",
     pins: {},
+    denyReason: () => undefined,
     targets: new Map([["billing", compiled]]),
     rolesFor: () => [],
     factsFor: () => [],
@@ -91,6 +92,7 @@ function point(
     token: () => (typeof verdict === "function" ? verdict() : verdict),
     subject: () => "spiffe://acme.example/ci/gitlab/1042",
     fingerprint: () => "fp_x",
+    onFault: () => undefined,
     newTraceparent: () => `00-${"a".repeat(32)}-${"b".repeat(16)}-01`,
     mintAssertion: async () => "signed",
     ...options,

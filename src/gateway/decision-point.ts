@@ -76,6 +76,8 @@ export interface DecisionPointDeps {
   /** Keyed fingerprint of a refused token that claims to be ours. */
   fingerprint(token: string): string;
   newTraceparent(): string;
+  /** Told why an answer became an outage: for the log. Must not throw. */
+  onFault(error: unknown): void;
   mintAssertion(question: Question, view: SessionView, rule: string, transaction: string, now: number): Promise<string>;
 }
 
@@ -116,7 +118,8 @@ const traceparentPattern = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9
 
 /** Everything around the pure decision: token, live session, limits, the record, the assertion. */
 export function createDecisionPoint(deps: DecisionPointDeps): DecisionPoint {
-  const outage = (question: Question, traceparent: string) => outageAnswer(deps, question, traceparent);
+  const outage = (question: Question, traceparent: string, error: unknown) =>
+    outageAnswer(deps, question, traceparent, error);
   return {
     answer(question) {
       const now = deps.clock.now();
@@ -128,9 +131,9 @@ export function createDecisionPoint(deps: DecisionPointDeps): DecisionPoint {
         if (!(verdict instanceof Promise)) return settle(deps, { question, bearer, verdict, now }, traceparent);
         return verdict
           .then((known) => settle(deps, { question, bearer, verdict: known, now }, traceparent))
-          .catch(() => outage(question, traceparent));
-      } catch {
-        return outage(question, traceparent);
+          .catch((error: unknown) => outage(question, traceparent, error));
+      } catch (error) {
+        return outage(question, traceparent, error);
       }
     },
   };
@@ -154,7 +157,7 @@ function settle(deps: DecisionPointDeps, asked: Case, traceparent: string): Answ
   const answer = toAnswer(deps, question, finding, record, traceparent);
   const asserts = finding.outcome === "allow" && target?.assertion === "required";
   if (!asserts && !deps.durableBeforeAnswer) return answer;
-  return finish(deps, asked, finding, answer, asserts).catch(() => outageAnswer(deps, question, traceparent));
+  return finish(deps, asked, finding, answer, asserts).catch((error: unknown) => outageAnswer(deps, question, traceparent, error));
 }
 
 async function finish(
@@ -265,7 +268,8 @@ function whoOf(deps: DecisionPointDeps, view: SessionView) {
 }
 
 /** Nothing can be decided or recorded. Observed targets go on: they were promised not to be stopped. */
-function outageAnswer(deps: DecisionPointDeps, question: Question, traceparent: string): Answer {
+function outageAnswer(deps: DecisionPointDeps, question: Question, traceparent: string, error: unknown): Answer {
+  deps.onFault(error);
   const observed = isObserved(deps, question.target);
   return {
     outcome: observed ? "would_deny" : "deny",

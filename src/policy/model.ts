@@ -21,6 +21,8 @@ export interface TargetModel {
   /** http, mesh: `deny` or `pass` requests without an identity, by route. First match wins; nothing matches: deny. */
   readonly unidentified: readonly RouteModel[];
   readonly observe: readonly RouteModel[];
+  /** Routes that are enforced on an observed target. They win over `observe`: the order of routes never matters. */
+  readonly enforce?: readonly RouteModel[];
   readonly assertion: "off" | "required";
   readonly proof: "off" | "required";
   /** `%2F` within a segment; call-out only. */
@@ -188,4 +190,6 @@ export interface Diagnostic {
   readonly place: Place;
   readonly help?: string;
   readonly note?: string;
+  /** A few words to print behind the underline. */
+  readonly label?: string;
 }

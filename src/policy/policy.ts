@@ -17,8 +17,16 @@ export interface Policy {
   decide(request: AccessRequest, counts: Counts): Decision;
   /** For a request without identity: does the route say `unidentified: pass`, and is it observed? */
   unidentified(target: string, method: string, path: string): { readonly pass: boolean; readonly mode: Mode };
+  /** Why a deny is there, by its id: what a refused job is told. */
+  denyReason(id: string): DenyReason | undefined;
   /** Hosts of a target with templates filled for this job; lower case. Unfillable ones are left out. */
   hostsFor(target: string, identity: JobIdentity): readonly string[];
+}
+
+export interface DenyReason {
+  readonly because: string;
+  readonly file: string;
+  readonly line: number;
 }
 
 export interface RoleSummary {

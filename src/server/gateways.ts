@@ -29,6 +29,7 @@ export function connectGateways(deps: {
   readonly keys: BrokerKeys;
   policy(): Policy;
   onRefused(detail: string): void;
+  onFault(error: unknown): void;
 }): GatewayServices {
   const { config, clock, keys, table } = deps;
   const limits = createLimits(clock);
@@ -50,6 +51,7 @@ export function connectGateways(deps: {
     subject: (view) => subjectOf(config.trustDomain, view.identity),
     fingerprint: keys.fingerprint,
     newTraceparent,
+    onFault: deps.onFault,
     mintAssertion: (question, view, rule, transaction, now) => {
       const { operation } = question;
       return mintAssertion(keys.assertion, {

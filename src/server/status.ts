@@ -39,7 +39,7 @@ export function brokerStatus(deps: {
         url,
         keys: known.keys,
         ...(known.fetchedAt === undefined ? {} : { fetched_at: new Date(known.fetchedAt).toISOString() }),
-        ...(known.problem === undefined ? {} : { problem: known.problem }),
+        ...(known.failure === undefined ? {} : { problem: known.failure }),
       };
     }),
     sessions: { active, suspended },

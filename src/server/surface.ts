@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import type { StatusResponse } from "../api/contract.ts";
 import type { HookRouteDeps } from "../api/hooks.ts";
-import type { OperatorRouteDeps, RecordFilter } from "../api/operator.ts";
+import type { OperatorRouteDeps } from "../api/operator.ts";
 import { sessionSummary } from "../api/present.ts";
 import type { SessionRouteDeps } from "../api/session.ts";
 import type { TokenRouteDeps } from "../api/token.ts";
@@ -17,6 +17,7 @@ import { refusalLines } from "../policy/refusal.ts";
 import type { SessionTimings } from "../session/ports.ts";
 import { checkRefreshToken } from "../session/refresh.ts";
 import type { Session, SessionTable } from "../session/table.ts";
+import type { RecordFilter } from "../store/ports.ts";
 import type { ConnectedIssuer } from "./issuers.ts";
 import type { BrokerKeys } from "./keys.ts";
 import { type LoadedPolicy, PolicyRefused, type PolicySource } from "./policy-source.ts";

@@ -20,6 +20,7 @@ export function fakePolicy(targets: readonly (Partial<CompiledTarget> & { readon
     }),
   );
   return {
+    denyReason: () => undefined,
     version: "0123456789ab",
     targets: new Map(compiled.map((target) => [target.name, target])),
     pins: {},

@@ -1,0 +1,152 @@
+import { cpus } from "node:os";
+import { parseArgs } from "node:util";
+import { noCounts } from "../src/core/decision.ts";
+import { noFacts } from "../src/core/fact.ts";
+import type { JobIdentity, Vocabulary } from "../src/core/identity.ts";
+import type { SessionView } from "../src/core/session.ts";
+import type { HttpOperation } from "../src/core/target.ts";
+import { compile } from "../src/policy/compile.ts";
+import type { PolicyModel } from "../src/policy/model.ts";
+import { deny, policyModel, role, selector, target } from "../src/policy/policy.fake.ts";
+
+/**
+ * Decisions per second on one core: the same mix for a policy of 10 roles and for one of 10,000 roles over 2,000 projects,
+ * rounds of both taken in turn. `node bench/decision.ts [--json] [--rounds 9]`
+ */
+
+const { values: options } = parseArgs({
+  options: { json: { type: "boolean", default: false }, rounds: { type: "string", default: "9" } },
+});
+
+const text = { type: "string", arity: "every", anchors: true, doc: "" } as const;
+const vocabulary: Vocabulary = {
+  gitlab: { project: text, group: { ...text, arity: "any" }, ref: { ...text, arity: "one", anchors: false } },
+  buildkite: {},
+};
+const now = 1_000_000;
+const decisionsPerRound = 1_000_000;
+
+const projectPath = (at: number) => `group-${at % 50}/project-${at}`;
+
+/** Five roles a project, two of them with a glob or a second clause, over four services; one deny. */
+function buildPolicy(projects: number): PolicyModel {
+  const services = ["billing", "invoices", "releases", "search"];
+  const roles = Array.from({ length: projects * 5 }, (_, at) => {
+    const project = Math.floor(at / 5);
+    const service = services[at % 4] ?? "billing";
+    const clauses = at % 5 === 4 ? { project: projectPath(project), ref: "main" } : { project: projectPath(project) };
+    const allow = [`GET /v1/items/${at % 5}/**`, "GET /v1/health", `POST /v1/projects/:id/runs-${at % 5}`];
+    return role(`role-${at}`, { [service]: allow }, { for: [selector(clauses)] });
+  });
+  return policyModel({
+    targets: services.map((name) => target(name)),
+    roles,
+    deny: [deny("no-admin", { operations: { billing: ["* /v1/items/*/admin/**"] } })],
+  });
+}
+
+function buildSessions(projects: number, count: number): readonly SessionView[] {
+  return Array.from({ length: count }, (_, at) => {
+    const project = at % projects;
+    const path = projectPath(project);
+    const identity: JobIdentity = {
+      issuer: "gitlab",
+      issuerType: "gitlab",
+      kind: "job",
+      project: { id: String(project), path },
+      pipelineId: String(at),
+      job: { id: String(at) },
+      ref: "main",
+      refType: "branch",
+      fork: "no",
+      attributes: { project: [path], group: [path.split("/")[0] ?? ""], ref: "main" },
+      variables: { "job.project_id": String(project) },
+    };
+    return { id: `ses_${at}`, identity, state: "active", openedAt: now, hardEndAt: now + 3_600_000 };
+  });
+}
+
+/** About two allows to one deny: no role, a deny rule, another host. */
+const operations: readonly (readonly [string, HttpOperation])[] = (
+  [
+    ["billing", "GET", "/v1/items/0/lines/7"],
+    ["invoices", "GET", "/v1/health"],
+    ["releases", "POST", "/v1/projects/42/runs-2"],
+    ["search", "GET", "/v1/items/3"],
+    ["billing", "GET", "/v1/items/0/a/b/c/d"],
+    ["invoices", "GET", "/v1/items/1/x"],
+    ["billing", "DELETE", "/v1/items/0"],
+    ["billing", "GET", "/v1/items/0/admin/keys"],
+    ["search", "GET", "/v2/other"],
+  ] as const
+).map(([name, method, path]) => [name, { kind: "http", method, path, host: `${name}.internal`, stream: false }]);
+
+interface Subject {
+  readonly name: string;
+  readonly roles: number;
+  readonly projects: number;
+  /** Milliseconds of one round, and how many of its decisions were allows. */
+  readonly round: () => { readonly ms: number; readonly allowed: number };
+}
+
+function buildSubject(name: string, projects: number): Subject {
+  const model = buildPolicy(projects);
+  const policy = compile(model, vocabulary);
+  const sessions = buildSessions(projects, 2000);
+  // A fixed random order of sessions and operations: the same for every round, and no pattern for a cache to learn.
+  let seed = 12345;
+  const order = Uint32Array.from({ length: 65_536 }, () => {
+    seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
+    return seed >>> 8;
+  });
+  const round = () => {
+    let allowed = 0;
+    const start = performance.now();
+    for (let at = 0; at < decisionsPerRound; at++) {
+      const pick = order[at & 65_535] ?? 0;
+      const session = sessions[pick % sessions.length];
+      const [target, operation] = operations[pick % operations.length] ?? [];
+      if (session === undefined || target === undefined || operation === undefined) continue;
+      const decision = policy.decide({ session, narrowing: {}, target, operation, facts: noFacts, now }, noCounts);
+      if (decision.effect === "allow") allowed++;
+    }
+    return { ms: performance.now() - start, allowed };
+  };
+  return { name, roles: model.roles.length, projects, round };
+}
+
+const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+
+const subjects = [buildSubject("10 roles, 2 projects", 2), buildSubject("10,000 roles, 2,000 projects", 2000)];
+const rounds = Math.max(1, Number(options.rounds));
+const times = subjects.map((): number[] => []);
+const shares = subjects.map(() => 0);
+for (let round = -2; round < rounds; round++) {
+  for (const [at, subject] of subjects.entries()) {
+    const { ms, allowed } = subject.round();
+    shares[at] = allowed / decisionsPerRound;
+    if (round >= 0) times[at]?.push(ms); // the first two rounds warm up
+  }
+}
+
+const results = subjects.map(({ name, roles, projects }, at) => ({
+  name,
+  roles,
+  projects,
+  decisions_per_second: Math.round((decisionsPerRound / median(times[at] ?? [])) * 1000),
+  allowed: shares[at] ?? 0,
+}));
+const [few, many] = results;
+const ratio = (few?.decisions_per_second ?? 0) / (many?.decisions_per_second ?? 1);
+const machine = { cpu: cpus()[0]?.model ?? "unknown", cores: cpus().length, node: process.version };
+
+if (options.json) console.log(JSON.stringify({ benchmark: "decision", rounds, results, ratio, machine }));
+else {
+  console.log(`decision function, 2,000 sessions in random order, median of ${rounds} rounds of 1,000,000`);
+  for (const { name, decisions_per_second, allowed } of results) {
+    const rate = decisions_per_second.toLocaleString("en").padStart(12);
+    console.log(`  ${name.padEnd(32)}${rate} decisions/s   ${Math.round(allowed * 100)} % allowed`);
+  }
+  console.log(`  ${"10 roles / 10,000 roles".padEnd(32)}${ratio.toFixed(2).padStart(12)} times`);
+  console.log(`  ${machine.cpu}, ${machine.cores} cores, node ${machine.node}`);
+}

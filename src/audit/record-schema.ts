@@ -1,0 +1,166 @@
+import { z } from "zod";
+import { type ReasonCode, reasonCodes } from "../core/decision.ts";
+import { recordIdPattern } from "../core/ids.ts";
+import type { AuditRecord, EventData, RecordKind } from "../core/record.ts";
+import { endReasons } from "../core/session.ts";
+
+const text = z.string();
+const ms = z.int().describe("ms since the Unix epoch");
+const count = z.int().min(0);
+const maybe = text.exactOptional();
+const texts = z.array(text);
+const policy = text.describe("policy version");
+const from = text.describe("network address the request came from").exactOptional();
+const suspendReason = z.enum(["lease_missed", "policy_withdrawn"]);
+const factValue = z.union([text, z.number(), z.boolean()]);
+
+const job = z
+  .strictObject({
+    issuer: text,
+    project_id: text,
+    project: text,
+    pipeline_id: text,
+    job_id: text,
+    job_name: maybe,
+    ref: maybe,
+  })
+  .meta({ id: "job", description: "who is meant, repeated so that one record can be read alone" });
+
+const identity = z
+  .strictObject({
+    issuer: text,
+    issuerType: z.enum(["gitlab", "buildkite"]),
+    kind: z.enum(["job", "agent", "person"]),
+    project: z.strictObject({ id: text, path: text }),
+    pipelineId: text,
+    job: z.strictObject({ id: text, name: maybe }),
+    ref: maybe,
+    refType: z.enum(["branch", "tag"]).exactOptional(),
+    sha: maybe,
+    environment: maybe,
+    triggeredBy: z.strictObject({ id: text, login: maybe }).exactOptional(),
+    runner: z.strictObject({ id: text, environment: maybe }).exactOptional(),
+    fork: z.enum(["yes", "no", "unknown"]),
+    attributes: z.record(text, z.union([text, z.boolean(), texts])),
+    variables: z.record(text, text),
+  })
+  .meta({ id: "identity", description: "the verified, normalised claims of one job" });
+
+const narrowing = z.strictObject({ targets: texts.exactOptional(), roles: texts.exactOptional() });
+const fact = z.strictObject({ value: factValue, observedAt: ms, staleAt: ms });
+const factUse = z.strictObject({ name: text, value: factValue, ageMs: z.number() });
+const closest = z.strictObject({
+  role: text,
+  file: text,
+  line: count,
+  met: count,
+  of: count,
+  failed: text,
+  found: maybe,
+});
+
+const decision = z.strictObject({
+  gateway: text,
+  target: text,
+  operation: text,
+  host: maybe,
+  effect: z.enum(["allow", "deny"]).describe("what policy says"),
+  outcome: z.enum(["allow", "deny", "would_deny", "pass"]).describe("what the gateway was told"),
+  reason: z.enum(Object.keys(reasonCodes) as [ReasonCode, ...ReasonCode[]]),
+  rule: maybe,
+  policy,
+  facts: z.array(factUse).exactOptional(),
+  closest: closest.exactOptional(),
+  token: text.describe("keyed fingerprint of the presented token").exactOptional(),
+  detail: maybe,
+});
+
+const opened = z.strictObject({
+  identity,
+  hard_end_at: ms,
+  replay_key: text,
+  replay_until: ms,
+  jkt: text.describe("RFC 7638 thumbprint").exactOptional(),
+  refresh_hash: text,
+  idempotency_hash: maybe,
+  parent: maybe,
+  roles: texts,
+  policy,
+  token: text.describe("keyed fingerprint of the subject token"),
+  kid: maybe,
+  from,
+});
+
+const minted = z.strictObject({
+  class: z.literal("access_token"),
+  jti: text,
+  kid: text,
+  audience: texts,
+  roles: texts,
+  narrowing,
+  expires_at: ms,
+  token: text.describe("keyed fingerprint of the minted token"),
+});
+
+/** The data of every kind. The compiler holds it against `EventData` in both directions. */
+export const dataSchemas = {
+  "broker.started": z.strictObject({ version: text, policy }),
+  "broker.stopped": z.strictObject({}),
+  "policy.loaded": z.strictObject({ policy, files: texts, roles: count }),
+  "policy.refused": z.strictObject({ problems: count, first: text }),
+  "key.created": z.strictObject({ class: text, kid: text }),
+  "project.pinned": z.strictObject({ issuer: text, path: text, id: text }),
+  "exchange.refused": z.strictObject({ code: text, detail: text, issuer: maybe, token: maybe, from }),
+  "session.opened": opened,
+  "session.renewed": z.strictObject({ hard_end_at: ms, replay_key: text, replay_until: ms, from }),
+  "session.refreshed": z.strictObject({ generation: count, refresh_hash: text }),
+  "credential.minted": minted,
+  "credential.revoked": z.strictObject({ jti: text, until: ms }),
+  "session.suspended": z.strictObject({ reason: suspendReason }),
+  "session.resumed": z.strictObject({ reason: suspendReason }),
+  "session.ended": z.strictObject({ reason: z.enum(endReasons), detail: maybe, by: maybe }),
+  "lease.held": z.strictObject({ lease: text }),
+  "lease.released": z.strictObject({ lease: text }),
+  "job.over": z.strictObject({ issuer: text, project_id: text, job_id: text, status: text, until: ms }),
+  "facts.read": z.strictObject({ facts: z.record(text, fact) }),
+  "webhook.accepted": z.strictObject({ issuer: text, event: text, delivery: maybe, effect: text }),
+  "webhook.refused": z.strictObject({ issuer: text, code: text, detail: text }),
+  decision,
+  "audit.reserved": z.strictObject({ upto: count }),
+  "audit.gap": z.strictObject({ after_seq: count, at_most: count }),
+} satisfies { readonly [K in RecordKind]: z.ZodType<EventData[K]> };
+
+const kinds = Object.keys(dataSchemas) as RecordKind[];
+
+function ofKind(kind: RecordKind) {
+  return z.strictObject({
+    v: z.literal(1).describe("schema version"),
+    id: text.regex(recordIdPattern),
+    seq: z.int().min(1).describe("grows by one; a hole is explained by an audit.gap"),
+    time: z.iso.datetime({ precision: 3 }),
+    kind: z.literal(kind),
+    data: dataSchemas[kind],
+    session: maybe,
+    job: job.exactOptional(),
+    trace: text
+      .regex(/^[0-9a-f]{32}$/)
+      .describe("W3C trace id")
+      .exactOptional(),
+  });
+}
+
+const [first, ...others] = kinds.map(ofKind);
+if (first === undefined) throw new TypeError("no kinds of records");
+const schema = z.discriminatedUnion("kind", [first, ...others]);
+
+/** One entry of the audit log, checked strictly: an unknown member or kind is refused. */
+export const recordSchema: z.ZodType<AuditRecord> = schema as unknown as z.ZodType<AuditRecord>;
+
+/** The schema to publish. @see https://json-schema.org/draft/2020-12 */
+export function recordJsonSchema(): object {
+  return {
+    title: "Wayleave audit record",
+    description: "One line of the journal, without its checksum. Canonical JSON (RFC 8785).",
+    ...z.toJSONSchema(schema),
+  };
+}

@@ -1,0 +1,237 @@
+import { Agent, type Dispatcher, request } from "undici";
+import type {
+  DecisionSummary,
+  ExplainResponse,
+  LeaseResponse,
+  OAuthErrorResponse,
+  ProblemResponse,
+  TokenResponse,
+} from "../../api/contract.ts";
+import { type ErrorCode, errorCodes, WayleaveError } from "../../core/errors.ts";
+import type { ProofKey } from "./proof-key.ts";
+
+export interface BrokerOptions {
+  /** Public URL, without final slash; also what proofs name. */
+  readonly url: string;
+  readonly ca: readonly string[] | undefined;
+  readonly now: () => number;
+  /** W3C trace id that every request carries. */
+  readonly trace: string;
+}
+
+/** Which session a request speaks for. Without a refresh token the key's proof and the id are enough for lease and end. */
+export interface Caller {
+  readonly key: ProofKey;
+  readonly sessionId: string;
+  readonly refreshToken?: string;
+}
+
+interface Call {
+  readonly method: "GET" | "POST";
+  readonly path: string;
+  readonly query?: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: string;
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * The broker, as a job talks to it. Refusals are thrown with the broker's own code; no answer, a broken answer and a fault
+ * are `broker_unreachable` or the broker's fault code, all of exit status 5. Nothing is retried here.
+ */
+export class Broker {
+  readonly url: string;
+  readonly #agent: Agent;
+  readonly #now: () => number;
+  readonly #trace: string;
+
+  constructor({ url, ca, now, trace }: BrokerOptions) {
+    this.url = url;
+    this.#now = now;
+    this.#trace = trace;
+    this.#agent = new Agent({
+      allowH2: false,
+      connect: { timeout: 10_000, ...(ca === undefined ? {} : { ca: [...ca] }) },
+    });
+  }
+
+  /** RFC 8693 exchange, bound to `key`. The same key and Idempotency-Key may be sent again. */
+  exchange(
+    subjectToken: string,
+    key: ProofKey,
+    idempotencyKey: string,
+    targets: readonly string[],
+  ): Promise<TokenResponse> {
+    const form = new URLSearchParams({
+      grant_type: "urn:ietf:params:oauth:grant-type:token-exchange",
+      subject_token: subjectToken,
+      subject_token_type: "urn:ietf:params:oauth:token-type:id_token",
+    });
+    return this.#token(form, targets, key, undefined, { "idempotency-key": idempotencyKey });
+  }
+
+  /** RFC 6749 §6: another access token of the same session. */
+  refresh(refreshToken: string, key: ProofKey, targets: readonly string[]): Promise<TokenResponse> {
+    const form = new URLSearchParams({ grant_type: "refresh_token", refresh_token: refreshToken });
+    return this.#token(form, targets, key, refreshToken, {});
+  }
+
+  beat(caller: Caller, lease: string, signal?: AbortSignal): Promise<LeaseResponse> {
+    return this.#session<LeaseResponse>(caller, "POST", "/v1/session/lease", { body: { lease }, signal });
+  }
+
+  async release(caller: Caller, lease: string): Promise<void> {
+    await this.#session(caller, "POST", "/v1/session/release", { body: { lease }, timeoutMs: 3000 });
+  }
+
+  async end(caller: Caller): Promise<void> {
+    await this.#session(caller, "POST", "/v1/session/end", { body: {} });
+  }
+
+  /** Denials of the session after a record, waiting for the first. Needs the refresh token. */
+  async decisions(
+    caller: Caller,
+    after: string,
+    waitSeconds: number,
+    signal?: AbortSignal,
+  ): Promise<readonly DecisionSummary[]> {
+    const query = new URLSearchParams({ after, wait: String(waitSeconds) }).toString();
+    const timeoutMs = waitSeconds * 1000 + 5000;
+    const found = await this.#session<{ decisions: readonly DecisionSummary[] }>(
+      caller,
+      "GET",
+      "/v1/session/decisions",
+      {
+        query,
+        timeoutMs,
+        signal,
+      },
+    );
+    return found.decisions;
+  }
+
+  explain(caller: Caller, record: string): Promise<ExplainResponse> {
+    return this.#session<ExplainResponse>(caller, "GET", `/v1/session/decisions/${encodeURIComponent(record)}`, {
+      timeoutMs: 5000,
+    });
+  }
+
+  /** Gives up everything still under way. */
+  close(): Promise<void> {
+    return this.#agent.destroy();
+  }
+
+  #token(
+    form: URLSearchParams,
+    targets: readonly string[],
+    key: ProofKey,
+    presented: string | undefined,
+    headers: Readonly<Record<string, string>>,
+  ): Promise<TokenResponse> {
+    for (const target of targets) form.append("audience", target);
+    const path = "/oauth2/token";
+    const proof = key.proof("POST", this.url + path, this.#now(), presented);
+    return this.#call<TokenResponse>({
+      method: "POST",
+      path,
+      headers: { "content-type": "application/x-www-form-urlencoded", dpop: proof, ...headers },
+      body: form.toString(),
+      timeoutMs: 15_000,
+    });
+  }
+
+  #session<T>(
+    caller: Caller,
+    method: "GET" | "POST",
+    path: string,
+    more: {
+      readonly body?: unknown;
+      readonly query?: string;
+      readonly timeoutMs?: number;
+      readonly signal?: AbortSignal | undefined;
+    },
+  ): Promise<T> {
+    const { key, refreshToken, sessionId } = caller;
+    const headers = {
+      dpop: key.proof(method, this.url + path, this.#now(), refreshToken),
+      ...(refreshToken === undefined ? { "wayleave-session": sessionId } : { authorization: `Bearer ${refreshToken}` }),
+      ...(more.body === undefined ? {} : { "content-type": "application/json" }),
+    };
+    return this.#call<T>({
+      method,
+      path,
+      headers,
+      timeoutMs: more.timeoutMs ?? 10_000,
+      signal: more.signal,
+      ...(more.query === undefined ? {} : { query: more.query }),
+      ...(more.body === undefined ? {} : { body: JSON.stringify(more.body) }),
+    });
+  }
+
+  async #call<T>(call: Call): Promise<T> {
+    const span = crypto.randomUUID().replaceAll("-", "").slice(0, 16);
+    const timeout = AbortSignal.timeout(call.timeoutMs);
+    const options: Omit<Dispatcher.RequestOptions, "origin" | "path"> & { dispatcher: Agent } = {
+      dispatcher: this.#agent,
+      method: call.method,
+      headers: { ...call.headers, traceparent: `00-${this.#trace}-${span}-01` },
+      signal: call.signal === undefined ? timeout : AbortSignal.any([timeout, call.signal]),
+      ...(call.body === undefined ? {} : { body: call.body }),
+    };
+    let status: number;
+    let text: string;
+    try {
+      const query = call.query === undefined ? "" : `?${call.query}`;
+      const response = await request(`${this.url}${call.path}${query}`, options);
+      status = response.statusCode;
+      text = await response.body.text();
+    } catch (cause) {
+      const detail = `The broker at ${this.url} did not answer (${reasonOf(cause)}). Check the address, the network and that \`wayleave serve\` runs.`;
+      throw new WayleaveError("broker_unreachable", detail, { cause });
+    }
+    return readAnswer<T>(this.url, status, text);
+  }
+}
+
+function readAnswer<T>(url: string, status: number, text: string): T {
+  if (status === 204) return undefined as T;
+  let body: Partial<OAuthErrorResponse & ProblemResponse> | undefined;
+  try {
+    body = JSON.parse(text) as typeof body;
+  } catch {
+    body = undefined; // a proxy's page, or half an answer
+  }
+  if (status >= 200 && status < 300 && body !== undefined) return body as T;
+  const code = errorCodes.find((known) => known === body?.code);
+  const detail = body?.error_description ?? body?.detail;
+  if (code !== undefined && detail !== undefined)
+    throw new WayleaveError(faultCode(code, status), withRecord(detail, body?.record));
+  if (status >= 400 && status < 500) {
+    throw new WayleaveError(
+      "access_denied",
+      `${url} answered HTTP ${status}, and not as a broker does. Check the address.`,
+    );
+  }
+  throw new WayleaveError(
+    "broker_unreachable",
+    `${url} answered HTTP ${status} without a usable body. Retry, or see its log.`,
+  );
+}
+
+/** A fault inside the broker is no refusal: to a job it is an outage. */
+function faultCode(code: ErrorCode, status: number): ErrorCode {
+  return status >= 500 && new WayleaveError(code, "").wire.exit !== 5 ? "broker_unreachable" : code;
+}
+
+function withRecord(detail: string, record: string | undefined): string {
+  return record === undefined ? detail : `${detail} (${record})`;
+}
+
+/** Node's own word for what went wrong with a connection. */
+function reasonOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return "unknown cause";
+  const inner = cause instanceof AggregateError ? cause.errors[0] : cause;
+  const { code } = inner as NodeJS.ErrnoException;
+  return cause.name === "TimeoutError" ? "timed out" : (code ?? cause.name);
+}

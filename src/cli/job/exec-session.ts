@@ -1,0 +1,114 @@
+import { join } from "node:path";
+import type { WayleaveError } from "../../core/errors.ts";
+import type { CommandIo } from "../command-io.ts";
+import { painter } from "../terminal.ts";
+import { type Access, keepAccess } from "./access.ts";
+import { beat } from "./heartbeat.ts";
+import type { JobSession } from "./job-session.ts";
+import { type Listener, listenForTarget } from "./listener.ts";
+import { openedLine } from "./opened-line.ts";
+import { writePrivate } from "./private-file.ts";
+import { Refusals } from "./refusals.ts";
+import { type TargetRoute, targetRoutes } from "./target-address.ts";
+
+export interface ExecOptions {
+  readonly targets: readonly { readonly name: string; readonly gateway?: string }[];
+  readonly ca: readonly string[] | undefined;
+  readonly lease: string;
+  /** Put the access token itself into the environment too. */
+  readonly tokenInEnv: boolean;
+  readonly end: boolean;
+}
+
+/** Runs `command` with the session's access around it, and takes all of it away again. Gives the command's status. */
+export async function execInSession(
+  io: CommandIo,
+  session: JobSession,
+  options: ExecOptions,
+  command: (env: NodeJS.ProcessEnv) => Promise<number>,
+): Promise<number> {
+  const { broker, caller, folder } = session;
+  io.stderr.write(`${openedLine(io, session.token, session.opened)}\n`);
+  const routes = targetRoutes(io, session.token.targets, options.targets);
+  const tokenFile = `token-${options.lease}`;
+  const note = noteOnce(io);
+  const access = keepAccess(io, {
+    first: session.token,
+    renew: session.renew,
+    onToken: (token) => writePrivate(join(folder.path, tokenFile), token.access_token),
+    onRefused: (error) => note(error),
+  });
+  const heartbeat = beat(io, broker, caller, options.lease, note);
+  const refusals = new Refusals(io, session);
+  const listeners = await Promise.all(routes.map((route) => open(io, session, options, { route, access, refusals })));
+  let status = 1;
+  try {
+    status = await command({
+      ...io.env,
+      WAYLEAVE_SESSION: caller.sessionId,
+      WAYLEAVE_TOKEN_FILE: join(folder.path, tokenFile),
+      ...(options.tokenInEnv ? { WAYLEAVE_TOKEN: session.token.access_token } : {}),
+      ...Object.fromEntries(routes.map(({ variable }, at) => [`WAYLEAVE_${variable}_URL`, listeners[at]?.url])),
+    });
+  } finally {
+    access.stop();
+    await refusals.finish(status !== 0);
+    await heartbeat.release();
+    await Promise.all(listeners.map((listener) => listener.close()));
+    folder.remove(tokenFile);
+    if (options.end) await endSession(io, session);
+    await broker.close();
+  }
+  return status;
+}
+
+/** Ends the job's session and empties its handle. An end that cannot be told is left to lease, webhook and expiry, and said. */
+async function endSession(io: CommandIo, { broker, caller, folder, token }: JobSession): Promise<void> {
+  try {
+    await broker.end(caller);
+  } catch (error) {
+    io.stderr.write(
+      `wayleave: session ${caller.sessionId} could not be ended from here: ${(error as Error).message}\n`,
+    );
+    return;
+  }
+  const { expiresAt, trace, brokerUrl } = folder.read() ?? {
+    expiresAt: token.session_expires_at,
+    trace: "",
+    brokerUrl: broker.url,
+  };
+  folder.clear();
+  folder.write({ brokerUrl, sessionId: caller.sessionId, expiresAt, trace, endedAt: new Date(io.now()).toISOString() });
+  io.stderr.write(`wayleave: session ${caller.sessionId} ended\n`);
+}
+
+function open(
+  io: CommandIo,
+  { trace }: JobSession,
+  { ca }: ExecOptions,
+  { route, access, refusals }: { readonly route: TargetRoute; readonly access: Access; readonly refusals: Refusals },
+): Promise<Listener> {
+  let outages = 0;
+  return listenForTarget({
+    route,
+    ca,
+    trace,
+    token: access.current,
+    onRefusal: (record, request) => refusals.seen(record, request),
+    onOutage: (detail) => {
+      outages += 1;
+      if (outages <= 5) io.stderr.write(`wayleave: ${painter(io, io.stderr)("yellow", "no answer")}  ${detail}\n`);
+    },
+  });
+}
+
+/** The session is over: said once, whether the heartbeat or the renewal learns it first. */
+function noteOnce(io: CommandIo): (error: WayleaveError) => void {
+  let noted = false;
+  return (error) => {
+    if (noted) return;
+    noted = true;
+    const paint = painter(io, io.stderr);
+    io.stderr.write(`wayleave: ${paint("red", "access is over")}  ${error.code}: ${error.message}\n`);
+  };
+}

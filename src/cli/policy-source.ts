@@ -1,0 +1,88 @@
+import { relative } from "node:path";
+import { WayleaveError } from "../core/errors.ts";
+import type { Vocabulary } from "../core/identity.ts";
+import type { Diagnostic, PolicyModel } from "../policy/model.ts";
+import type { Policy } from "../policy/policy.ts";
+import { type CliWord, configOption, configPath, type Input } from "./command.ts";
+import type { CommandIo } from "./command-io.ts";
+import { painter } from "./terminal.ts";
+
+export const policyArgument: CliWord = {
+  spec: "[path]",
+  doc: "policy file or folder (default: `policy` of the configuration, or ./policy)",
+};
+export const policyOptions: readonly CliWord[] = [configOption];
+
+export interface ReadPolicy {
+  readonly files: readonly { readonly name: string; readonly text: string }[];
+  /** Absent where the files hold an error. */
+  readonly model?: PolicyModel;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+export interface CompiledPolicy {
+  readonly model: PolicyModel;
+  readonly policy: Policy;
+  readonly vocabulary: Vocabulary;
+}
+
+/** Where the policy is that a command means. */
+export async function policyPath(io: CommandIo, input: Input, argument: string | undefined): Promise<string> {
+  if (argument !== undefined) return argument;
+  const [{ locateConfig }, { existsSync }] = await Promise.all([import("../config/locate.ts"), import("node:fs")]);
+  const named = input.text("config") !== undefined || (io.env.WAYLEAVE_CONFIG ?? "") !== "";
+  const config = configPath(io, input);
+  return named || existsSync(config) ? locateConfig(config).policyPath : "policy";
+}
+
+/** Reads and checks a policy as the broker does, with the issuers of the configuration where there is one. */
+export async function readPolicy(io: CommandIo, input: Input, path: string): Promise<ReadPolicy> {
+  const [{ readPolicyFiles }, { parsePolicy }, { vocabulary }] = await Promise.all([
+    import("../config/policy-files.ts"),
+    import("../policy/parse.ts"),
+    import("../ci/providers.ts"),
+  ]);
+  const { files, lock } = await readPolicyFiles(path, fromHere(path));
+  const issuers = await configuredIssuers(io, input);
+  const parsed = parsePolicy({ files, vocabulary, issuers, ...(lock === undefined ? {} : { lock }) });
+  return { files, ...parsed };
+}
+
+/** The path as somebody who stands in the working folder would write it. */
+function fromHere(path: string): string {
+  const way = relative(process.cwd(), path);
+  return way === "" || way.startsWith("..") ? path : way;
+}
+
+/** The policy ready to decide. Throws `policy_invalid` after printing what is wrong. */
+export async function compilePolicy(io: CommandIo, input: Input, path: string): Promise<CompiledPolicy> {
+  const [read, { compile }, { vocabulary }] = await Promise.all([
+    readPolicy(io, input, path),
+    import("../policy/compile.ts"),
+    import("../ci/providers.ts"),
+  ]);
+  const { model } = read;
+  if (model === undefined) {
+    await printDiagnostics(io, read);
+    throw new WayleaveError("policy_invalid", `${path} has errors; they are listed above. Correct them and retry.`);
+  }
+  return { model, policy: compile(model, vocabulary), vocabulary };
+}
+
+/** Findings on stderr, each with the text it is about. */
+export async function printDiagnostics(
+  io: CommandIo,
+  { diagnostics, files }: Pick<ReadPolicy, "diagnostics" | "files">,
+): Promise<void> {
+  const { renderDiagnostics } = await import("../policy/diagnostics.ts");
+  const color = painter(io, io.stderr)("red", "x") !== "x";
+  const sources = new Map(files.map(({ name, text }) => [name, text]));
+  const text = renderDiagnostics(diagnostics, sources, { color });
+  if (text !== "") io.stderr.write(text.endsWith("\n") ? text : `${text}\n`);
+}
+
+/** Names and types of the issuers; without a configuration, one of each type by its own name. */
+async function configuredIssuers(io: CommandIo, input: Input) {
+  const { configuredIssuersOf } = await import("../config/locate.ts");
+  return configuredIssuersOf(configPath(io, input));
+}

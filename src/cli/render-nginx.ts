@@ -1,0 +1,133 @@
+import { chmodSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import type { GatewayConfig } from "../config/config.ts";
+import { WayleaveError } from "../core/errors.ts";
+import { type CliCommand, configOption, type Input, jsonOption, printJson } from "./command.ts";
+import type { CommandIo } from "./command-io.ts";
+import { loadWholeConfig } from "./load-config.ts";
+import { compilePolicy, printDiagnostics } from "./policy-source.ts";
+import { count, painter } from "./terminal.ts";
+
+export const renderNginxCommand: CliCommand = {
+  path: ["render", "nginx"],
+  summary: "write the includes that make an NGINX enforce the policy",
+  details: ["The same policy and configuration always give the same bytes. With --lint nothing is written."],
+  options: [
+    { spec: "--gateway <name>", doc: "which of the configuration's gateways (default: the only one)" },
+    { spec: "--out <folder>", doc: "where to write (default: ./nginx/<gateway>)" },
+    { spec: "--directory <path>", doc: "where the files will lie on the gateway's machine (default: --out)" },
+    {
+      spec: "--lint <nginx.conf>",
+      doc: "only check the configuration that includes them, for what would let requests past",
+    },
+    configOption,
+    jsonOption,
+  ],
+  examples: ["render nginx --gateway edge-1 --out /etc/nginx/wayleave", "render nginx --lint /etc/nginx/nginx.conf"],
+  async run(io, input) {
+    const nginxConf = input.text("lint");
+    if (nginxConf !== undefined) return lint(io, input, nginxConf);
+    const config = await loadWholeConfig(io, input);
+    const gateway = pick(config.gateways, input.text("gateway"));
+    const folder = resolve(io.cwd, input.text("out") ?? join("nginx", gateway.name));
+    const written = await writeIncludes(io, input, {
+      gateway,
+      folder,
+      directory: input.text("directory") ?? folder,
+      policyPath: config.policyPath,
+    });
+    if (input.flag("json")) printJson(io, written);
+    else {
+      const paint = painter(io, io.stdout);
+      for (const file of written.files) io.stdout.write(`wrote ${file}\n`);
+      for (const note of written.notes) io.stdout.write(`${paint("yellow", "note")}  ${note}\n`);
+    }
+    return 0;
+  },
+};
+
+interface Written {
+  readonly files: readonly string[];
+  readonly notes: readonly string[];
+}
+
+/** Renders one gateway's includes and its secret into a folder. */
+export async function writeIncludes(
+  io: CommandIo,
+  input: Input,
+  at: {
+    readonly gateway: GatewayConfig;
+    readonly folder: string;
+    readonly directory: string;
+    readonly policyPath: string;
+  },
+): Promise<Written> {
+  const { gateway, folder, directory } = at;
+  const [{ policy }, { renderNginx, renderSecret }] = await Promise.all([
+    compilePolicy(io, input, at.policyPath),
+    import("../gateway/nginx/render.ts"),
+  ]);
+  const { files, notes } = renderNginx({
+    gateway: {
+      name: gateway.name,
+      brokerUrl: gateway.brokerUrl,
+      secretFile: join(directory, secretName),
+      targets: gateway.targets,
+      directory,
+      njs: gateway.njs,
+      ...(gateway.cacheMs >= 1000 ? { cacheSeconds: Math.floor(gateway.cacheMs / 1000) } : {}),
+    },
+    policy,
+  });
+  mkdirSync(folder, { recursive: true });
+  const all = [...files, { path: secretName, text: renderSecret(gateway.secret), mode: 0o600 }];
+  for (const file of all) {
+    const path = join(folder, file.path);
+    writeFileSync(path, file.text, { mode: file.mode });
+    // The mode above counts only for a file that is new.
+    chmodSync(path, file.mode);
+  }
+  return { files: all.map(({ path }) => join(folder, path)), notes };
+}
+
+const secretName = "wayleave-secret.conf";
+
+/** The gateway that was named, or the only one there is. Throws `not_found`. */
+function pick(gateways: readonly GatewayConfig[], name: string | undefined): GatewayConfig {
+  const found =
+    name === undefined && gateways.length === 1 ? gateways[0] : gateways.find((gateway) => gateway.name === name);
+  if (found !== undefined) return found;
+  const names = gateways.map((gateway) => gateway.name).join(", ") || "none";
+  const what = name === undefined ? "Say which gateway with --gateway" : `There is no gateway ${JSON.stringify(name)}`;
+  throw new WayleaveError("not_found", `${what}; the configuration has: ${names}.`);
+}
+
+async function lint(io: CommandIo, input: Input, path: string): Promise<number> {
+  const { lintNginx } = await import("../gateway/nginx/lint.ts");
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new WayleaveError(
+      "invalid_request",
+      `${path} cannot be read (${(cause as NodeJS.ErrnoException).code}). Correct the path.`,
+      { cause },
+    );
+  }
+  const read = (name: string): string | undefined => {
+    try {
+      return readFileSync(name, "utf8");
+    } catch {
+      return undefined; // the lint says which include it could not see
+    }
+  };
+  const diagnostics = lintNginx({ file: path, text, read, glob: (pattern) => globSync(pattern).toSorted() });
+  if (input.flag("json")) printJson(io, { diagnostics });
+  else {
+    const names = new Set([path, ...diagnostics.map(({ place }) => place.file)]);
+    const files = [...names].map((name) => ({ name, text: read(name) ?? "" }));
+    await printDiagnostics(io, { diagnostics, files });
+    io.stdout.write(`${count(diagnostics.length, "finding")} in ${path}\n`);
+  }
+  return diagnostics.some(({ severity }) => severity === "error") ? 2 : 0;
+}

@@ -1,0 +1,47 @@
+import { WayleaveError } from "../core/errors.ts";
+import { type CliCommand, caOption, idTokenOption } from "./command.ts";
+import { refuseTraced, sessionOptions } from "./exec.ts";
+
+export const token: CliCommand = {
+  path: ["token"],
+  summary: "write an access token of this job's session to a file",
+  details: [
+    "Prints the file's path. The file has mode 0600 and lies outside the project. The token lives a few minutes and is not " +
+      "renewed: scripts that run longer use `wayleave exec`. With --stdout the token itself is printed, and nothing else.",
+  ],
+  options: [
+    { spec: "--target <name>", doc: "narrow it to this target (default: all of the job's)", repeats: true },
+    { spec: "--stdout", doc: "print the token instead of the file's path; a job's log keeps what is printed" },
+    idTokenOption,
+    caOption,
+  ],
+  examples: [
+    "token --target billing",
+    "token --stdout | sed 's/^/Authorization: Bearer /' | curl -H @- https://billing.internal/",
+  ],
+  async run(io, input) {
+    const stdout = input.flag("stdout");
+    if (stdout) refuseTraced(io);
+    if (stdout && io.stdout.isTTY) {
+      throw new WayleaveError(
+        "invalid_request",
+        "A terminal keeps what it shows. Pipe --stdout into a command, or leave it out.",
+      );
+    }
+    const [{ jobSession }, { writePrivate }, { join }] = await Promise.all([
+      import("./job/job-session.ts"),
+      import("./job/private-file.ts"),
+      import("node:path"),
+    ]);
+    const session = await jobSession(io, { ...sessionOptions(input), targets: input.list("target") });
+    try {
+      const text = session.token.access_token;
+      const file = join(session.folder.path, "token");
+      if (!stdout) writePrivate(file, text);
+      io.stdout.write(`${stdout ? text : file}\n`);
+      return 0;
+    } finally {
+      await session.broker.close();
+    }
+  },
+};

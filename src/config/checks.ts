@@ -1,0 +1,118 @@
+import type { Diagnostic, Place } from "./diagnostic.ts";
+import type { ConfigDocument, KeyPath } from "./document.ts";
+import { keyName } from "./problems.ts";
+import { isLoopback } from "./schema.ts";
+
+/**
+ * The rules that span several keys. They run on whatever was written, also where the schema found problems, so that
+ * one reading of the file reports everything.
+ */
+export function crossChecks(document: ConfigDocument): readonly Diagnostic[] {
+  const root = asMap(document.value);
+  const issuers = asList(root.issuers);
+  const gateways = asList(root.gateways);
+  return [
+    ...secretPair(document, ["keys"], "encryption_key", true),
+    ...listenCheck(document, asMap(root.listen)),
+    ...duplicateNames(document, ["issuers"], issuers),
+    ...duplicateNames(document, ["gateways"], gateways),
+    ...gateways.flatMap((_, at) => secretPair(document, ["gateways", at], "secret", true)),
+    ...issuers.flatMap((issuer, at) => issuerChecks(document, ["issuers", at], issuer)),
+  ];
+}
+
+function issuerChecks(document: ConfigDocument, path: KeyPath, issuer: Loose): readonly Diagnostic[] {
+  const hooks = asList(issuer.webhooks);
+  return [
+    ...(issuer.api === undefined ? [] : secretPair(document, [...path, "api"], "token", true)),
+    ...duplicateNames(document, [...path, "webhooks"], hooks),
+    ...hooks.flatMap((hook, at) => webhookChecks(document, [...path, "webhooks", at], hook)),
+  ];
+}
+
+function webhookChecks(document: ConfigDocument, path: KeyPath, hook: Loose): readonly Diagnostic[] {
+  const found = [...secretPair(document, path, "token", false), ...secretPair(document, path, "signing_token", false)];
+  const place = document.valueAt(path);
+  if (!secretKeys("token", "signing_token").some((key) => hook[key] !== undefined)) {
+    const help = "add `signing_token_file` (or `token_file`): an unauthenticated webhook is refused";
+    found.push(error("secret_missing", `${keyName(path)} has no secret`, place, help));
+  }
+  if (asItems(hook.projects).length + asItems(hook.groups).length === 0) {
+    const help = "list the `projects` or `groups` that its secret was registered for";
+    found.push(error("webhook_unbounded", `${keyName(path)} speaks for no project`, place, help));
+  }
+  return found;
+}
+
+function listenCheck(document: ConfigDocument, listen: Loose): readonly Diagnostic[] {
+  const { address } = listen;
+  if (typeof address !== "string" || listen.tls !== undefined || listen.behind_tls_proxy === true) return [];
+  const host = address.slice(0, address.lastIndexOf(":"));
+  if (host === "" || isLoopback(host)) return [];
+  return [
+    error(
+      "plain_http",
+      `listen.address ${host} can be reached from other machines without TLS`,
+      document.valueAt(["listen", "address"]),
+      "set `listen.tls`, or `behind_tls_proxy: true` where a proxy serves HTTPS, or listen on 127.0.0.1",
+    ),
+  ];
+}
+
+/** `key` and `key_file` exclude each other; with `required`, one of them must be there. */
+function secretPair(document: ConfigDocument, path: KeyPath, key: string, required: boolean): readonly Diagnostic[] {
+  const found = path.reduce(own, document.value);
+  const holder = asMap(found);
+  const literal = holder[key] !== undefined;
+  const file = holder[`${key}_file`] !== undefined;
+  if (literal && file) {
+    const place = document.keyAt([...path, key]);
+    return [error("conflicting_keys", `both \`${key}\` and \`${key}_file\` are set`, place, "keep one of them")];
+  }
+  if (!required || literal || file || found === undefined) return [];
+  const help = `add \`${key}_file: <path>\`, or \`${key}: \${NAME}\``;
+  return [error("secret_missing", `${keyName(path)} has no ${key}`, document.valueAt(path), help)];
+}
+
+function duplicateNames(document: ConfigDocument, path: KeyPath, entries: readonly Loose[]): readonly Diagnostic[] {
+  const seen = new Map<unknown, number>();
+  return entries.flatMap(({ name }, at) => {
+    if (typeof name !== "string") return [];
+    const first = seen.get(name);
+    if (first === undefined) {
+      seen.set(name, at);
+      return [];
+    }
+    const place = document.valueAt([...path, at, "name"]);
+    const { line } = document.valueAt([...path, first, "name"]);
+    return [
+      error("duplicate_name", `${JSON.stringify(name)} is already used in line ${line}`, place, "choose another name"),
+    ];
+  });
+}
+
+function error(code: string, message: string, place: Place, help: string): Diagnostic {
+  return { severity: "error", code, message, place, help };
+}
+
+const secretKeys = (...keys: readonly string[]): readonly string[] => keys.flatMap((key) => [key, `${key}_file`]);
+
+/** Something read but not yet known to fit the schema. */
+type Loose = Readonly<Record<string, unknown>>;
+
+function asMap(value: unknown): Loose {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Loose) : {};
+}
+
+/** What stands under a key, never what JavaScript's own objects inherit. */
+function own(value: unknown, part: PropertyKey): unknown {
+  return typeof value === "object" && value !== null && Object.hasOwn(value, part)
+    ? (value as Loose)[part as string]
+    : undefined;
+}
+
+function asItems(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+const asList = (value: unknown): readonly Loose[] => asItems(value).map(asMap);

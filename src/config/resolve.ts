@@ -1,0 +1,137 @@
+import { dirname } from "node:path";
+import type { Config, GatewayConfig, IssuerConfig, ListenConfig, WebhookConfig } from "./config.ts";
+import type { Diagnostic } from "./diagnostic.ts";
+import type { ConfigDocument, KeyPath } from "./document.ts";
+import { parseDuration } from "./duration.ts";
+import { Reader, type Surroundings } from "./reader.ts";
+import type { ConfigFile } from "./schema.ts";
+
+/** Fills defaults, reads secrets and files, and turns snake_case into camelCase: the only place that does. */
+export function resolveConfig(
+  raw: ConfigFile,
+  path: string,
+  document: ConfigDocument,
+  around: Surroundings,
+): { readonly config: Config; readonly problems: readonly Diagnostic[] } {
+  const read = new Reader(dirname(path), document, around);
+  const listen = resolveListen(raw.listen, read);
+  const policyPath = read.absolute(raw.policy ?? "./policy");
+  read.mustExist(policyPath, ["policy"]);
+  const config: Config = {
+    file: path,
+    issuer: raw.issuer,
+    trustDomain: raw.trust_domain,
+    listen,
+    dataDir: read.absolute(raw.data ?? "./data"),
+    policyPath,
+    keys: { encryptionKey: encryptionKey(raw, read) },
+    sessions: { maxMs: ms(raw.sessions?.max ?? "6h"), tokenTtlMs: ms(raw.sessions?.token_ttl ?? "5m") },
+    issuers: raw.issuers.map((issuer, at) => resolveIssuer(issuer, raw.issuer, ["issuers", at], read)),
+    gateways: (raw.gateways ?? []).map((gateway, at) => resolveGateway(gateway, listen, ["gateways", at], read)),
+    durable: raw.durable ?? "within_50ms",
+    log: { level: raw.log?.level ?? "info" },
+  };
+  return { config, problems: read.problems };
+}
+
+function encryptionKey(raw: ConfigFile, read: Reader): string {
+  const key = read.secret(raw.keys, "encryption_key", ["keys"]);
+  if (key === undefined) return "";
+  const strict = /^[A-Za-z0-9+/]{43}=$/.test(key);
+  if (!strict) {
+    const path: KeyPath = [
+      "keys",
+      raw.keys.encryption_key_file === undefined ? "encryption_key" : "encryption_key_file",
+    ];
+    read.problem(
+      "invalid_value",
+      "the encryption key is not 32 bytes in base64",
+      path,
+      "make one with `openssl rand -base64 32`",
+    );
+  }
+  return key;
+}
+
+function resolveListen(listen: ConfigFile["listen"], read: Reader): ListenConfig {
+  const address = listen?.address ?? "127.0.0.1:8700";
+  const colon = address.lastIndexOf(":");
+  const tls = listen?.tls;
+  return {
+    host: address.slice(0, colon).replace(/^\[|\]$/g, ""),
+    port: Number(address.slice(colon + 1)),
+    behindTlsProxy: listen?.behind_tls_proxy ?? false,
+    ...(tls === undefined
+      ? {}
+      : {
+          tls: {
+            cert: read.file(tls.cert_file, ["listen", "tls", "cert_file"]) ?? "",
+            key: read.file(tls.key_file, ["listen", "tls", "key_file"]) ?? "",
+          },
+        }),
+  };
+}
+
+function resolveIssuer(
+  issuer: ConfigFile["issuers"][number],
+  broker: string,
+  path: KeyPath,
+  read: Reader,
+): IssuerConfig {
+  const ca = issuer.ca_file === undefined ? undefined : read.file(issuer.ca_file, [...path, "ca_file"]);
+  const jwks = issuer.jwks_file === undefined ? undefined : read.jwks(issuer.jwks_file, [...path, "jwks_file"]);
+  return {
+    name: issuer.name,
+    type: issuer.type,
+    ...(issuer.url === undefined ? {} : { url: issuer.url }),
+    audience: issuer.audience ?? broker,
+    ...(ca === undefined ? {} : { ca }),
+    ...(jwks === undefined ? {} : { jwks }),
+    ...(issuer.api === undefined
+      ? {}
+      : {
+          api: {
+            ...(issuer.api.url === undefined ? {} : { url: issuer.api.url }),
+            token: read.secret(issuer.api, "token", [...path, "api"]) ?? "",
+          },
+        }),
+    webhooks: (issuer.webhooks ?? []).map((hook, at) => resolveWebhook(hook, [...path, "webhooks", at], read)),
+  };
+}
+
+type RawWebhook = NonNullable<ConfigFile["issuers"][number]["webhooks"]>[number];
+
+function resolveWebhook(hook: RawWebhook, path: KeyPath, read: Reader): WebhookConfig {
+  const token = read.secret(hook, "token", path);
+  const signingToken = read.secret(hook, "signing_token", path);
+  return {
+    name: hook.name,
+    projects: hook.projects ?? [],
+    groups: hook.groups ?? [],
+    ...(token === undefined ? {} : { token }),
+    ...(signingToken === undefined ? {} : { signingToken }),
+  };
+}
+
+type RawGateway = NonNullable<ConfigFile["gateways"]>[number];
+
+function resolveGateway(gateway: RawGateway, listen: ListenConfig, path: KeyPath, read: Reader): GatewayConfig {
+  const host = listen.host.includes(":") ? `[${listen.host}]` : listen.host;
+  const scheme = listen.tls === undefined ? "http" : "https";
+  return {
+    name: gateway.name,
+    kind: gateway.kind,
+    ...(gateway.environment === undefined ? {} : { environment: gateway.environment }),
+    targets: gateway.targets,
+    secret: read.secret(gateway, "secret", path) ?? "",
+    ...(gateway.secret_file === undefined ? {} : { secretFile: read.absolute(gateway.secret_file) }),
+    brokerUrl: gateway.broker_url ?? `${scheme}://${host}:${listen.port}`,
+    cacheMs: gateway.cache === undefined ? 0 : ms(gateway.cache),
+    njs: gateway.njs ?? false,
+  };
+}
+
+/** For durations the schema has accepted. */
+function ms(text: string): number {
+  return parseDuration(text) ?? 0;
+}

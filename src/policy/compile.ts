@@ -1,0 +1,100 @@
+import type { AccessRequest, Counts, Decision } from "../core/decision.ts";
+import type { JobIdentity, Vocabulary } from "../core/identity.ts";
+import { parsePath } from "../core/path.ts";
+import { type CompiledRules, compare, compileRules, type RoutedTarget } from "./compiled-rules.ts";
+import { decide, modeOf, refusal } from "./decide.ts";
+import { findReach } from "./find-reach.ts";
+import { collectHttp } from "./match-path.ts";
+import type { Mode, OperationModel, PolicyModel } from "./model.ts";
+import type { CompiledTarget, DenyReason, Policy } from "./policy.ts";
+import type { Reach } from "./reach.ts";
+import { hostsOf } from "./target-reach.ts";
+
+/**
+ * A checked policy, ready to decide. `vocabulary` says how list claims compare (every value, or any).
+ *
+ * What a job can reach is found once per identity object and kept as long as that object lives, so an identity must not be
+ * changed after it was first used; what follows from facts is kept only while the same values are given.
+ */
+export function compile(model: PolicyModel, vocabulary: Vocabulary): Policy {
+  const rules = compileRules(model, vocabulary);
+  const reaches = new WeakMap<JobIdentity, Reach>();
+  const reachOf = (identity: JobIdentity): Reach => {
+    const known = reaches.get(identity);
+    if (known !== undefined) return known;
+    const fresh = findReach(rules, identity);
+    reaches.set(identity, fresh);
+    return fresh;
+  };
+  const denyReasons = new Map(model.deny.map((deny): [string, DenyReason] => [deny.id, denyReason(deny)]));
+  return {
+    version: model.version,
+    targets: new Map(model.targets.map((target) => [target.name, describeTarget(target.name, model, rules)])),
+    pins: model.pins,
+    rolesFor: (identity) =>
+      reachOf(identity)
+        .roles.map(({ role }) => role.summary)
+        .sort((a, b) => compare(a.id, b.id)),
+    factsFor: (identity) => factsOf(reachOf(identity)),
+    decide: (request, counts) => safely(rules, reachOf, request, counts),
+    unidentified: (target, method, path) => unidentified(rules.targets.get(target), method, path),
+    denyReason: (id) => denyReasons.get(id),
+    hostsFor: (target, identity) => hostsOf(rules.targets.get(target)?.model.hosts ?? [], identity),
+  };
+}
+
+/** Whatever goes wrong inside is a denial, and never an exception that a caller could take for something else. */
+function safely(
+  rules: CompiledRules,
+  reachOf: (identity: JobIdentity) => Reach,
+  request: AccessRequest,
+  counts: Counts,
+): Decision {
+  try {
+    return decide(rules, reachOf(request.session.identity), request, counts);
+  } catch {
+    return refusal(rules.version, "outage", "enforce", false);
+  }
+}
+
+function denyReason({ because, place }: PolicyModel["deny"][number]): DenyReason {
+  return { because, file: place.file, line: place.line };
+}
+
+function factsOf(reach: Reach): readonly string[] {
+  const conditions = [...reach.roles.map(({ role }) => role), ...reach.denies.map(({ deny }) => deny)];
+  return [...new Set(conditions.flatMap(({ condition }) => condition?.facts ?? []))].sort();
+}
+
+function unidentified(
+  target: RoutedTarget | undefined,
+  method: string,
+  path: string,
+): { readonly pass: boolean; readonly mode: Mode } {
+  if (target === undefined) return { pass: false, mode: "enforce" };
+  const parsed = parsePath(path, target.model.encodedSlash);
+  const mode = modeOf(target, { kind: "http", method, host: "", path, stream: false }, parsed);
+  if (target.shared === undefined || !parsed.ok) return { pass: false, mode };
+  const routes: true[] = [];
+  collectHttp(target.shared, method, parsed, routes);
+  return { pass: routes.length > 0, mode };
+}
+
+function describeTarget(name: string, policy: PolicyModel, rules: CompiledRules): CompiledTarget {
+  const routed = rules.targets.get(name);
+  if (routed === undefined) throw new TypeError(`no target ${name}`);
+  const { model } = routed;
+  const streams = (operation: OperationModel) => operation.kind === "http" && operation.pattern.stream;
+  return {
+    name,
+    kind: model.kind,
+    mode: model.mode,
+    hosts: model.hosts,
+    assertion: model.assertion,
+    proof: model.proof,
+    encodedSlash: model.encodedSlash,
+    onOutage: model.onOutage,
+    sharesRoutes: model.unidentified.length > 0,
+    streams: policy.roles.some((role) => Object.hasOwn(role.allow, name) && (role.allow[name] ?? []).some(streams)),
+  };
+}

@@ -1,0 +1,105 @@
+import type { JobIdentity, Vocabulary } from "../core/identity.ts";
+import { type Condition, compileCondition } from "./condition.ts";
+import { addHttpPattern, type FilledSegment, type HttpTrie, segmentTrie } from "./match-path.ts";
+import { compileSelector } from "./match-selector.ts";
+import type { DenyModel, PolicyModel, RoleModel, RouteModel, TargetModel } from "./model.ts";
+import type { RoleSummary } from "./policy.ts";
+import { indexSelectors, type SelectorIndex } from "./selector-index.ts";
+
+export interface CompiledRole {
+  readonly model: RoleModel;
+  readonly condition: Condition | undefined;
+  readonly summary: RoleSummary;
+  /** Order in which roles are tried: those without strings attached first, then by id. */
+  readonly rank: number;
+}
+
+export interface CompiledDeny {
+  readonly model: DenyModel;
+  readonly condition: Condition | undefined;
+  readonly rank: number;
+}
+
+export interface RoutedTarget {
+  readonly model: TargetModel;
+  readonly index: number;
+  /** Routes with a mode of their own; `enforce` wins. */
+  readonly modes: HttpTrie<"observe" | "enforce"> | undefined;
+  /** Routes that are `unidentified: pass`. */
+  readonly shared: HttpTrie<true> | undefined;
+}
+
+/** A policy with everything that does not depend on the job made ready. */
+export interface CompiledRules {
+  readonly version: string;
+  readonly vocabulary: Vocabulary;
+  readonly pins: PolicyModel["pins"];
+  readonly targets: ReadonlyMap<string, RoutedTarget>;
+  readonly roles: SelectorIndex<CompiledRole>;
+  readonly denies: SelectorIndex<CompiledDeny>;
+}
+
+export function compileRules(model: PolicyModel, vocabulary: Vocabulary): CompiledRules {
+  const roles = model.roles.toSorted(byStrings).map(
+    (role, rank): CompiledRole => ({
+      model: role,
+      condition: role.when && compileCondition(role.when),
+      summary: summary(role),
+      rank,
+    }),
+  );
+  const denies = model.deny
+    .toSorted((a, b) => compare(a.id, b.id))
+    .map((deny, rank): CompiledDeny => ({ model: deny, condition: deny.when && compileCondition(deny.when), rank }));
+  const entries = <R extends CompiledRole | CompiledDeny>(rules: readonly R[]) =>
+    rules.flatMap((rule) => rule.model.for.map((selector) => ({ selector: compileSelector(selector), rule })));
+  return {
+    version: model.version,
+    vocabulary,
+    pins: model.pins,
+    targets: new Map(model.targets.map((target, index) => [target.name, routeTarget(target, index)])),
+    roles: indexSelectors(entries(roles), "role", vocabulary),
+    denies: indexSelectors(entries(denies), "deny", vocabulary),
+  };
+}
+
+const strings = (role: RoleModel) => (role.when ? 2 : 0) + (role.limit ? 1 : 0);
+/** By code units: the same order on every machine. */
+export const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+const byStrings = (a: RoleModel, b: RoleModel) => strings(a) - strings(b) || compare(a.id, b.id);
+
+function summary(role: RoleModel): RoleSummary {
+  const targets = Object.keys(role.allow).sort();
+  const { id, ttlSeconds, until } = role;
+  return ttlSeconds === undefined ? { id, targets, until } : { id, targets, ttlSeconds, until };
+}
+
+function routeTarget(model: TargetModel, index: number): RoutedTarget {
+  const modes = segmentTrie<never>() as HttpTrie<"observe" | "enforce">;
+  for (const route of model.observe) addRoute(modes, route, "observe");
+  for (const route of model.enforce ?? []) addRoute(modes, route, "enforce");
+  const shared = segmentTrie<never>() as HttpTrie<true>;
+  for (const route of model.unidentified) addRoute(shared, route, true);
+  return {
+    model,
+    index,
+    modes: model.observe.length + (model.enforce?.length ?? 0) > 0 ? modes : undefined,
+    shared: model.unidentified.length > 0 ? shared : undefined,
+  };
+}
+
+/** A route knows no job, so one with a template matches nothing. */
+function addRoute<T>(trie: HttpTrie<T>, { pattern }: RouteModel, value: T): void {
+  const segments: FilledSegment[] = [];
+  for (const segment of pattern.segments) {
+    if (segment.kind === "template") return;
+    segments.push(segment);
+  }
+  addHttpPattern(trie, pattern, segments, value);
+}
+
+/** True where the job's path is pinned to another project's id: then the path was given to somebody else. */
+export function pinnedElsewhere(rules: CompiledRules, identity: JobIdentity): boolean {
+  const key = `${identity.issuer}/${identity.project.path}`;
+  return Object.hasOwn(rules.pins, key) && rules.pins[key] !== identity.project.id;
+}

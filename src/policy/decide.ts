@@ -1,0 +1,258 @@
+import type { AccessRequest, Closest, Counts, Decision, FactUse, LimitUse, ReasonCode } from "../core/decision.ts";
+import { type ParsedPath, parsePath } from "../core/path.ts";
+import type { SessionView } from "../core/session.ts";
+import type { Operation } from "../core/target.ts";
+import { type Asked, evaluate, inNarrowing, limitOf } from "./asked.ts";
+import { type CompiledRules, compare, type RoutedTarget } from "./compiled-rules.ts";
+import { factUses } from "./condition.ts";
+import { findClosest } from "./explain.ts";
+import { coversNats, subjectTokens, touchesNats } from "./match-nats.ts";
+import { collectHttp } from "./match-path.ts";
+import type { Mode } from "./model.ts";
+import type { HeldDeny, Reach, Refusals, Rule, TargetReach } from "./reach.ts";
+import { buildTargetReach } from "./target-reach.ts";
+
+type RoleRule = Extract<Rule, { readonly kind: "role" }>;
+
+const noFactUses: readonly FactUse[] = Object.freeze([]);
+const noRules: readonly Rule[] = Object.freeze([]);
+
+/** The decision for one request of a job whose reach is known. Throws only where the request is not what its type says. */
+export function decide(rules: CompiledRules, reach: Reach, request: AccessRequest, counts: Counts): Decision {
+  const { operation, session, narrowing } = request;
+  const over = stateProblem(session, request.now);
+  const target = rules.targets.get(request.target);
+  if (target === undefined) return plain(rules, reach.refusals, over ?? "target_unknown", "enforce", false);
+  const path = operation.kind === "http" ? parsePath(operation.path, target.model.encodedSlash) : undefined;
+  const mode = modeOf(target, operation, path);
+  const at = targetReach(reach, target);
+  if (over !== undefined) return plain(rules, at.refusals, over, mode, false);
+  if (narrowing.targets !== undefined && !narrowing.targets.includes(request.target)) {
+    return plain(rules, at.refusals, "outside_narrowing", mode, false);
+  }
+  if (operation.kind === "http" && !hostMatches(at, operation.host)) {
+    return plain(rules, at.refusals, "host_mismatch", mode, at.unconditional);
+  }
+  if (path !== undefined && !path.ok) return plain(rules, at.refusals, "ambiguous_path", mode, at.unconditional);
+  const matched = match(at, operation, path);
+  return judge({ rules, reach, at, request, counts, mode, matched, used: undefined });
+}
+
+function stateProblem(session: SessionView, now: number): ReasonCode | undefined {
+  // Written so that an end that is no time is an end.
+  if (!(session.hardEndAt > now)) return "session_ended";
+  if (session.state === "active") return undefined;
+  return session.state === "suspended" ? "session_suspended" : "session_ended";
+}
+
+function targetReach(reach: Reach, target: RoutedTarget): TargetReach {
+  const known = reach.targets[target.index];
+  if (known !== undefined) return known;
+  const fresh = buildTargetReach(target, reach);
+  reach.targets[target.index] = fresh;
+  return fresh;
+}
+
+/** `observe` where the target says so or the route does; a route that is enforced on an observed target wins. */
+export function modeOf(target: RoutedTarget, operation: Operation, path: ParsedPath | undefined): Mode {
+  const { mode } = target.model;
+  if (target.modes === undefined || operation.kind !== "http" || !path?.ok) return mode;
+  const routes: Mode[] = [];
+  collectHttp(target.modes, operation.method, path, routes);
+  if (routes.length === 0) return mode;
+  return routes.includes("enforce") ? "enforce" : "observe";
+}
+
+/** A mesh target has no host of its own: the mesh proves which service was called. */
+function hostMatches(at: TargetReach, host: string): boolean {
+  return at.hosts.includes(host) || (at.target.model.kind === "mesh" && at.hosts.length === 0);
+}
+
+function match(at: TargetReach, operation: Operation, path: ParsedPath | undefined): readonly Rule[] {
+  if (operation.kind === "verb") return at.verbs.get(operation.verb) ?? noRules;
+  if (operation.kind === "nats") {
+    const tokens = subjectTokens(operation.subject);
+    if (tokens === undefined) return noRules;
+    return at.nats
+      .filter(({ pattern, rule }) => (rule.kind === "deny" ? touchesNats : coversNats)(pattern, operation, tokens))
+      .map(({ rule }) => rule);
+  }
+  const matched: Rule[] = [];
+  if (path?.ok) collectHttp(at.http, operation.method, path, matched);
+  return matched;
+}
+
+function judge(asked: Asked): Decision {
+  const { at, matched } = asked;
+  const denies = deniesOf(at, matched);
+  const denied = denies.find((held) => !held.agentsOnly && denyApplies(asked, held));
+  if (denied !== undefined) return deny(asked, denied);
+  const agentsDenied = denies.find((held) => held.agentsOnly && denyApplies(asked, held));
+  let worst: Failure | undefined;
+  let observed = false;
+  for (const rule of rolesOf(matched)) {
+    const outcome = tryRole(asked, rule, agentsDenied);
+    if ("effect" in outcome) return outcome;
+    observed ||= rule.held.role.model.mode === "observe" && softened.has(outcome.reason);
+    if (worst === undefined || priority[outcome.reason] > priority[worst.reason]) worst = outcome;
+  }
+  if (worst === undefined) return noRole(asked);
+  const closest = worst.reason === "denied" ? undefined : findClosest(asked);
+  return refuse(asked, { ...worst, mode: observed ? "observe" : asked.mode, ...(closest ? { closest } : {}) });
+}
+
+/** What a role in observe mode lets through: its own strings, never the selector, the operation or a deny. */
+const softened: ReadonlySet<ReasonCode> = new Set<ReasonCode>([
+  "condition_failed",
+  "fact_missing",
+  "template_unfilled",
+  "limit_exceeded",
+]);
+
+/** By rank, once each. */
+function deniesOf(at: TargetReach, matched: readonly Rule[]): readonly HeldDeny[] {
+  let denies: HeldDeny[] | undefined;
+  for (const rule of matched) {
+    if (rule.kind !== "deny") continue;
+    denies ??= [...at.closed];
+    if (!denies.includes(rule.held)) denies.push(rule.held);
+  }
+  return denies?.sort((a, b) => a.deny.rank - b.deny.rank) ?? at.closed;
+}
+
+/** A deny applies unless its condition is plainly false. */
+function denyApplies(asked: Asked, { deny, agentsOnly, memo }: HeldDeny): boolean {
+  if (deny.condition === undefined) return true;
+  const kind = agentsOnly ? "agent" : asked.reach.identity.kind;
+  return evaluate(asked, deny.condition, kind, memo).verdict !== "false";
+}
+
+/** By rank, whatever the order they were written in. */
+function rolesOf(matched: readonly Rule[]): readonly RoleRule[] {
+  const roles: RoleRule[] = [];
+  for (const rule of matched) if (rule.kind === "role") roles.push(rule);
+  if (roles.length < 2) return roles;
+  return roles.sort(
+    (a, b) =>
+      a.held.role.rank - b.held.role.rank ||
+      Number(b.stream) - Number(a.stream) ||
+      compare(a.unfilled ?? "", b.unfilled ?? ""),
+  );
+}
+
+/** Why a role whose operation matches does not allow it. */
+interface Failure {
+  readonly reason: keyof typeof priority;
+  readonly missing?: string;
+  readonly rule?: string;
+  readonly retryAfterSeconds?: number;
+}
+
+/** Where roles fail for different reasons, the highest is said. */
+const priority = {
+  outside_narrowing: 1,
+  stream_refused: 2,
+  limit_exceeded: 3,
+  template_unfilled: 4,
+  condition_failed: 5,
+  fact_missing: 6,
+  denied: 7,
+} as const satisfies Partial<Record<ReasonCode, number>>;
+
+function tryRole(asked: Asked, rule: RoleRule, agentsDenied: HeldDeny | undefined): Decision | Failure {
+  const { request } = asked;
+  const { role, memo, kind } = rule.held;
+  if (!inNarrowing(request.narrowing, role.model.id)) return { reason: "outside_narrowing" };
+  if (request.operation.kind === "http" && request.operation.stream && !rule.stream) return { reason: "stream_refused" };
+  if (rule.unfilled !== undefined) return { reason: "template_unfilled", missing: rule.unfilled };
+  if (role.condition !== undefined) {
+    const { verdict, missing } = evaluate(asked, role.condition, kind, memo);
+    if (missing !== undefined) return { reason: "fact_missing", missing };
+    if (verdict !== "true") return { reason: "condition_failed" };
+  }
+  if (agentsDenied !== undefined && kind === "agent") return { reason: "denied", rule: agentsDenied.deny.model.id };
+  const limit = limitOf(rule.held, asked.reach, request.session);
+  // Written so that a count that is no number is over the limit.
+  if (limit !== undefined && !(asked.counts.used(limit.key, limit.windowMs) < limit.max)) {
+    return { reason: "limit_exceeded", retryAfterSeconds: Math.ceil(limit.windowMs / 1000) };
+  }
+  return allow(asked, rule, limit);
+}
+
+function allow(asked: Asked, rule: RoleRule, limit: LimitUse | undefined): Decision {
+  const { mode, rules, at, used, request } = asked;
+  const free = used === undefined && limit === undefined;
+  const known = free ? rule.allowed[mode] : undefined;
+  if (known !== undefined) return known;
+  const decision: Decision = {
+    effect: "allow",
+    reason: "allowed",
+    mode,
+    rule: rule.held.role.model.id,
+    policyVersion: rules.version,
+    facts: used === undefined ? noFactUses : factUses(used, request.facts, request.now),
+    unconditional: at.unconditional,
+    ...(limit === undefined ? {} : { limit }),
+  };
+  if (free) rule.allowed[mode] = Object.freeze(decision);
+  return decision;
+}
+
+/** True where the same request of the same job is refused the same way whatever the facts and the token. */
+const isSteady = ({ at, used, request }: Asked) =>
+  at.unconditional && used === undefined && request.narrowing.roles === undefined;
+
+function deny(asked: Asked, held: HeldDeny): Decision {
+  return remember(asked, held, isSteady(asked), () =>
+    refuse(asked, { reason: "denied", mode: asked.mode, rule: held.deny.model.id }),
+  );
+}
+
+function noRole(asked: Asked): Decision {
+  // A rule that matched is of a role others have: then it depends on the operation which of them is nearest.
+  return remember(asked, "no_role", isSteady(asked) && asked.matched.length === 0, () => {
+    const closest = findClosest(asked);
+    return refuse(asked, { reason: "no_role", mode: asked.mode, ...(closest ? { closest } : {}) });
+  });
+}
+
+function remember({ at, mode }: Asked, key: ReasonCode | HeldDeny, steady: boolean, make: () => Decision): Decision {
+  const known = steady ? at.refusals[mode].get(key) : undefined;
+  if (known !== undefined) return known;
+  const decision = make();
+  if (steady) at.refusals[mode].set(key, Object.freeze(decision));
+  return decision;
+}
+
+type Refusal = Pick<Decision, "reason" | "mode" | "rule" | "missing" | "retryAfterSeconds"> & {
+  readonly closest?: Closest;
+};
+
+function refuse({ rules, at, used, request }: Asked, refusal: Refusal): Decision {
+  return {
+    effect: "deny",
+    ...refusal,
+    policyVersion: rules.version,
+    facts: used === undefined ? noFactUses : factUses(used, request.facts, request.now),
+    unconditional: at.unconditional && request.narrowing.roles === undefined,
+  };
+}
+
+function plain(
+  rules: CompiledRules,
+  refusals: Refusals,
+  reason: ReasonCode,
+  mode: Mode,
+  unconditional: boolean,
+): Decision {
+  const known = refusals[mode].get(reason);
+  if (known !== undefined) return known;
+  const decision = refusal(rules.version, reason, mode, unconditional);
+  refusals[mode].set(reason, decision);
+  return decision;
+}
+
+/** A denial with nothing to say but its reason. */
+export function refusal(policyVersion: string, reason: ReasonCode, mode: Mode, unconditional: boolean): Decision {
+  return Object.freeze({ effect: "deny", reason, mode, policyVersion, facts: noFactUses, unconditional });
+}

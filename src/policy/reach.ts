@@ -1,0 +1,84 @@
+import type { Decision, ReasonCode } from "../core/decision.ts";
+import type { JobIdentity, Kind } from "../core/identity.ts";
+import type { CompiledDeny, CompiledRole, RoutedTarget } from "./compiled-rules.ts";
+import type { ConditionMemo, jobValues } from "./condition.ts";
+import type { FilledNats } from "./match-nats.ts";
+import type { HttpTrie } from "./match-path.ts";
+import type { SelectorMatch } from "./match-selector.ts";
+import type { Mode } from "./model.ts";
+
+/** A role as one job has it. */
+export interface HeldRole {
+  readonly role: CompiledRole;
+  /** `agent` where a selector that matched says so: whoever uses the role then acts as an agent. */
+  readonly kind: Kind;
+  readonly memo: ConditionMemo;
+}
+
+/** A role that a job's own project has, but not this job. */
+export interface NearRole {
+  readonly role: CompiledRole;
+  readonly match: SelectorMatch;
+}
+
+/** A deny as it bears on one job. */
+export interface HeldDeny {
+  readonly deny: CompiledDeny;
+  /** It says `kind: agent` and this is a job: it bears on the roles that make it an agent. */
+  readonly agentsOnly: boolean;
+  readonly memo: ConditionMemo;
+}
+
+/** Everything about one job that stays the same from request to request. */
+export interface Reach {
+  readonly identity: JobIdentity;
+  /** By rank. */
+  readonly roles: readonly HeldRole[];
+  readonly near: readonly NearRole[];
+  /** By rank. */
+  readonly denies: readonly HeldDeny[];
+  /** `job` in conditions, by who acts. */
+  readonly job: Readonly<Record<"own" | "agent", ReturnType<typeof jobValues>>>;
+  /** By the target's index; filled on first use. */
+  readonly targets: (TargetReach | undefined)[];
+  /** For targets that policy does not have. */
+  readonly refusals: Refusals;
+}
+
+/** What every kind of rule says of its operation. */
+export interface RuleBase {
+  readonly stream: boolean;
+  /** The first template that this job cannot fill. It matches anything, so that a role can say so and a deny denies. */
+  readonly unfilled: string | undefined;
+}
+
+/** One operation of one rule, with its templates filled for one job. */
+export type Rule =
+  | (RuleBase & { readonly kind: "role"; readonly held: HeldRole; readonly allowed: Allowed })
+  | (RuleBase & { readonly kind: "near"; readonly near: NearRole })
+  | (RuleBase & { readonly kind: "deny"; readonly held: HeldDeny });
+
+/** The decision of a rule without condition or limit, by mode: made once. */
+export interface Allowed {
+  enforce: Decision | undefined;
+  observe: Decision | undefined;
+}
+
+/** Refusals that depend on nothing but their reason, or the deny without a condition, by mode: made once. */
+export type Refusals = Readonly<Record<Mode, Map<ReasonCode | HeldDeny, Decision>>>;
+
+/** One target as one job sees it. */
+export interface TargetReach {
+  readonly target: RoutedTarget;
+  readonly hosts: readonly string[];
+  readonly http: HttpTrie<Rule>;
+  readonly nats: readonly { readonly pattern: FilledNats; readonly rule: Rule }[];
+  readonly verbs: ReadonlyMap<string, readonly Rule[]>;
+  /** Denies of the whole target. */
+  readonly closed: readonly HeldDeny[];
+  /** Roles of the job that name the target. */
+  readonly naming: readonly HeldRole[];
+  /** No condition and no limit bears on this job at this target. */
+  readonly unconditional: boolean;
+  readonly refusals: Refusals;
+}

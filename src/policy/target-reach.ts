@@ -1,0 +1,100 @@
+import type { JobIdentity } from "../core/identity.ts";
+import type { RoutedTarget } from "./compiled-rules.ts";
+import { fillHost, fillTemplate } from "./fill-template.ts";
+import { type FilledNats, fillNats } from "./match-nats.ts";
+import { addHttpPattern, type FilledSegment, type HttpTrie, segmentTrie } from "./match-path.ts";
+import type { DenyModel, HttpPattern, OperationModel } from "./model.ts";
+import type { Reach, Rule, RuleBase, TargetReach } from "./reach.ts";
+
+interface Build {
+  readonly identity: JobIdentity;
+  readonly http: HttpTrie<Rule>;
+  readonly nats: { readonly pattern: FilledNats; readonly rule: Rule }[];
+  readonly verbs: Map<string, Rule[]>;
+}
+
+export function buildTargetReach(target: RoutedTarget, reach: Reach): TargetReach {
+  const { identity } = reach;
+  const { name } = target.model;
+  const build: Build = { identity, http: segmentTrie(), nats: [], verbs: new Map() };
+  const naming = reach.roles.filter((held) => operationsOf(held.role.model.allow, name).length > 0);
+  for (const held of naming) {
+    const { allow } = held.role.model;
+    for (const operation of operationsOf(allow, name)) {
+      addRule(build, operation, (base) => ({
+        kind: "role",
+        held,
+        allowed: { enforce: undefined, observe: undefined },
+        ...base,
+      }));
+    }
+  }
+  for (const near of reach.near) {
+    for (const operation of operationsOf(near.role.model.allow, name)) {
+      addRule(build, operation, (base) => ({ kind: "near", near, ...base }));
+    }
+  }
+  const denies = reach.denies.filter(({ deny }) => touches(deny.model, name));
+  const closed = denies.filter(({ deny }) => !Object.hasOwn(deny.model.operations, name));
+  for (const held of denies) {
+    for (const operation of operationsOf(held.deny.model.operations, name)) {
+      addRule(build, operation, (base) => ({ kind: "deny", held, ...base }));
+    }
+  }
+  const free = naming.every(({ role }) => role.condition === undefined && role.model.limit === undefined);
+  return {
+    target,
+    hosts: hostsOf(target.model.hosts, identity),
+    http: build.http,
+    nats: build.nats,
+    verbs: build.verbs,
+    closed,
+    naming,
+    unconditional: free && denies.every(({ deny }) => deny.condition === undefined),
+    refusals: { enforce: new Map(), observe: new Map() },
+  };
+}
+
+/** A deny that names no targets is about all of them. */
+function touches(deny: DenyModel, target: string): boolean {
+  return deny.targets.length === 0 || deny.targets.includes(target) || Object.hasOwn(deny.operations, target);
+}
+
+function operationsOf(
+  operations: Readonly<Record<string, readonly OperationModel[]>>,
+  target: string,
+): readonly OperationModel[] {
+  return Object.hasOwn(operations, target) ? (operations[target] ?? []) : [];
+}
+
+/** The hosts of a target with templates filled; those that cannot be are left out. */
+export function hostsOf(hosts: readonly string[], identity: JobIdentity): readonly string[] {
+  return hosts.flatMap((host) => fillHost(host, identity.variables) ?? []);
+}
+
+function addRule(build: Build, operation: OperationModel, make: (base: RuleBase) => Rule): void {
+  if (operation.kind === "http") {
+    addHttpRule(build, operation.pattern, make);
+    return;
+  }
+  if (operation.kind === "nats") {
+    const pattern = fillNats(operation.pattern, build.identity.variables);
+    build.nats.push({ pattern, rule: make({ stream: false, unfilled: pattern.unfilled }) });
+    return;
+  }
+  const rules = build.verbs.get(operation.verb) ?? [];
+  rules.push(make({ stream: false, unfilled: undefined }));
+  build.verbs.set(operation.verb, rules);
+}
+
+function addHttpRule(build: Build, pattern: HttpPattern, make: (base: RuleBase) => Rule): void {
+  let unfilled: string | undefined;
+  const segments = pattern.segments.map((segment): FilledSegment => {
+    if (segment.kind !== "template") return segment;
+    const text = fillTemplate(segment.template, build.identity.variables, "segment");
+    if (text === undefined) unfilled ??= segment.template.source;
+    return text === undefined ? { kind: "param", name: "" } : { kind: "literal", text };
+  });
+  const rule = make({ stream: pattern.stream, unfilled });
+  addHttpPattern(build.http, pattern, segments, rule, rule.kind === "deny");
+}

@@ -1,0 +1,72 @@
+import type { AuditRecord } from "../core/record.ts";
+
+/** The columns a record is found by. */
+export interface EntryRow {
+  readonly seq: number;
+  readonly time_ms: number;
+  readonly kind: string;
+  readonly session: string | null;
+  readonly job_id: string | null;
+  readonly project_id: string | null;
+  readonly project: string | null;
+  readonly target: string | null;
+  readonly effect: string | null;
+  readonly gateway: string | null;
+}
+
+export function entryRow(record: AuditRecord): EntryRow {
+  const decision = record.kind === "decision" ? record.data : undefined;
+  const over = record.kind === "job.over" ? record.data : undefined;
+  const { job } = record;
+  return {
+    seq: record.seq,
+    time_ms: Date.parse(record.time),
+    kind: record.kind,
+    session: record.session ?? null,
+    job_id: job?.job_id ?? over?.job_id ?? null,
+    project_id: job?.project_id ?? over?.project_id ?? null,
+    project: job?.project ?? null,
+    target: decision?.target ?? null,
+    effect: decision?.effect ?? null,
+    gateway: decision?.gateway ?? null,
+  };
+}
+
+/** What a state record says about how long it, or its session, is needed. Times are ms since the epoch. */
+export type StateRow =
+  | { readonly of: "session"; readonly session: string; readonly mattersUntil: number; readonly ended: boolean }
+  /** Needed by itself; null is for ever. */
+  | { readonly of: "nobody"; readonly until: number | null };
+
+/** An ended session stays known this long past its last moment, so that a late token hears why it is refused. */
+export const keepMs = 30 * 60_000;
+
+/** Undefined for records that carry no state. */
+export function stateRow(record: AuditRecord): StateRow | undefined {
+  switch (record.kind) {
+    case "project.pinned":
+      return { of: "nobody", until: null };
+    case "job.over":
+    case "credential.revoked":
+      return { of: "nobody", until: record.data.until };
+    case "session.opened":
+    case "session.renewed": {
+      const { hard_end_at, replay_until } = record.data;
+      return ofSession(record, Math.max(hard_end_at, replay_until) + keepMs, false);
+    }
+    case "session.ended":
+      return ofSession(record, 0, true);
+    case "session.refreshed":
+    case "session.suspended":
+    case "session.resumed":
+    case "lease.held":
+    case "lease.released":
+      return ofSession(record, 0, false);
+    default:
+      return undefined;
+  }
+}
+
+function ofSession({ session }: AuditRecord, mattersUntil: number, ended: boolean): StateRow | undefined {
+  return session === undefined ? undefined : { of: "session", session, mattersUntil, ended };
+}
