@@ -81,9 +81,13 @@ async function tellSteps(
 
   const edge = world.edgeUrl("billing.localhost");
   const read = { method: "GET", url: `${edge}/v1/health`, token: opened.token };
-  await tellCall(tell, client, { ...read, expect: 200 }, (result) => `through nginx, ${result.tookMs.toFixed(1)} ms`);
+  await tellCall(
+    { tell, world },
+    { ...read, expect: 200 },
+    (result) => `through nginx, ${result.tookMs.toFixed(1)} ms`,
+  );
   const release = { method: "POST", url: `${edge}/v1/releases`, token: opened.token, expect: 403 };
-  const refused = await tellCall(tell, client, release, (result) => `reason ${result.reason ?? "?"}`);
+  const refused = await tellCall({ tell, world }, release, (result) => `reason ${result.reason ?? "?"}`);
 
   const [forked] = buildkite.startBuild(pipeline, {
     steps: [{ name: "smoke", key: "smoke" }],
@@ -108,11 +112,15 @@ async function tellSteps(
   await buildkite.flush();
   const ended = await newestRecord(world, "kind=session.ended");
   tell.step({ who: "buildkite", what: "job finished, exit status 0", record: ended?.id });
-  await tellCall(tell, client, { ...read, expect: 401 }, () => `session ended ${ago(performance.now() - endedAt)} ago`);
+  await tellCall(
+    { tell, world },
+    { ...read, expect: 401 },
+    () => `session ended ${ago(performance.now() - endedAt)} ago`,
+  );
 
   tell.line();
   tell.line("Try it yourself:");
-  const cli = "bin/wayleave --config .wayleave-demo/wayleave.yaml";
-  tell.line(`  ${cli} audit list --session ${opened.session}`);
-  tell.line(`  ${cli} explain ${refused.record ?? ""}`);
+  const config = "--config .wayleave-demo/wayleave.yaml";
+  tell.line(`  bin/wayleave audit list ${config} --session ${opened.session}`);
+  tell.line(`  bin/wayleave explain ${config} ${refused.record ?? ""}`);
 }

@@ -92,17 +92,21 @@ async function tellSteps(
 
   const edge = world.edgeUrl("billing.localhost");
   const read = { method: "GET", url: `${edge}/v1/invoices/42`, token: opened.token };
-  await tellCall(tell, client, { ...read, expect: 200 }, (result) => `through nginx, ${result.tookMs.toFixed(1)} ms`);
+  await tellCall(
+    { tell, world },
+    { ...read, expect: 200 },
+    (result) => `through nginx, ${result.tookMs.toFixed(1)} ms`,
+  );
 
   const release = { method: "POST", url: `${edge}/v1/releases`, token: opened.token };
-  const refused = await tellCall(tell, client, { ...release, expect: 403 }, () => "change.merged is false");
+  const refused = await tellCall({ tell, world }, { ...release, expect: 403 }, () => "change.merged is false");
 
   gitlab.mergeMergeRequest(change, { user: lee });
   await gitlab.flush();
   const merged = await newestRecord(world, "kind=webhook.accepted");
   tell.step({ who: "person", what: "merges !77", record: merged?.id });
 
-  await tellCall(tell, client, { ...release, expect: 201 }, () => "same session, role release");
+  await tellCall({ tell, world }, { ...release, expect: 201 }, () => "same session, role release");
 
   await endOfJob(tell, world, gitlab, job, read);
 
@@ -112,15 +116,16 @@ async function tellSteps(
   tell.step({
     who: "thief",
     what: "replays the job's GitLab token",
-    note: `refused: ${String(theft.body.code)}`,
+    status: theft.status,
+    note: firstUse(String(theft.body.error_description)),
     record: refusedTheft?.id,
   });
 
   tell.line();
   tell.line("Try it yourself:");
-  const cli = "bin/wayleave --config .wayleave-demo/wayleave.yaml";
-  tell.line(`  ${cli} audit list --session ${opened.session}`);
-  tell.line(`  ${cli} explain ${refused.record ?? ""}`);
+  const config = "--config .wayleave-demo/wayleave.yaml";
+  tell.line(`  bin/wayleave audit list ${config} --session ${opened.session}`);
+  tell.line(`  bin/wayleave explain ${config} ${refused.record ?? ""}`);
   tell.line(`  curl -k ${edge}/v1/invoices/42 --resolve ${new URL(edge).host}:127.0.0.1`);
 }
 
@@ -137,9 +142,15 @@ async function endOfJob(
   const ended = await newestRecord(world, "kind=session.ended");
   tell.step({ who: "gitlab", what: "job #7712 succeeded", record: ended?.id });
   await tellCall(
-    tell,
-    world.client,
+    { tell, world },
     { ...read, expect: 401 },
     () => `session ended ${ago(performance.now() - endedAt)} ago`,
   );
+}
+
+/** `first used at 09:30:12` of a refusal. */
+function firstUse(description: string): string {
+  const time = /first used \S+T(\d\d:\d\d:\d\d)/.exec(description)?.[1];
+  if (time === undefined) throw new Error(`the refusal does not say when: ${description}`);
+  return `first used at ${time}`;
 }

@@ -33,7 +33,7 @@ export function createTeller(out: Terminal, env: Readonly<Record<string, string 
       const action =
         status === undefined
           ? `${what}${note === "" ? "" : `  ${note}`}`.padEnd(73)
-          : `${what.padEnd(35)} ${shown}  ${note.padEnd(32)}`;
+          : `${what.padEnd(38)} ${shown}  ${note.padEnd(30)}`;
       out.write(`${String(number).padStart(2)}  ${paint(36, who.padEnd(9))} ${action} ${paint(2, record)}`.trimEnd());
       out.write("\n");
     },

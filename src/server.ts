@@ -111,11 +111,20 @@ async function serve(
     reloadPolicy: surface.operator.reload,
     async close() {
       stopTimers();
-      await Promise.all([open.close(), operator.close()]);
+      await Promise.all([stopListening(open), stopListening(operator)]);
       await recorder.append([{ kind: "broker.stopped", data: {} }]);
       await state.close();
     },
   };
+}
+
+/** Requests under way get a moment to finish; long polls and streams end with it. */
+const drainMs = 500;
+
+async function stopListening(app: FastifyInstance): Promise<void> {
+  const cut = setTimeout(() => app.server.closeAllConnections(), drainMs);
+  await app.close();
+  clearTimeout(cut);
 }
 
 async function publicApp(

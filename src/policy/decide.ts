@@ -163,6 +163,7 @@ function tryRole(asked: Asked, rule: RoleRule, agentsDenied: HeldDeny | undefine
   const { request } = asked;
   const { role, memo, kind } = rule.held;
   if (!inNarrowing(request.narrowing, role.model.id)) return { reason: "outside_narrowing" };
+  if (agentsDenied !== undefined && kind === "agent") return { reason: "denied", rule: agentsDenied.deny.model.id };
   if (request.operation.kind === "http" && request.operation.stream && !rule.stream) return { reason: "stream_refused" };
   if (rule.unfilled !== undefined) return { reason: "template_unfilled", missing: rule.unfilled };
   if (role.condition !== undefined) {
@@ -170,7 +171,6 @@ function tryRole(asked: Asked, rule: RoleRule, agentsDenied: HeldDeny | undefine
     if (missing !== undefined) return { reason: "fact_missing", missing };
     if (verdict !== "true") return { reason: "condition_failed" };
   }
-  if (agentsDenied !== undefined && kind === "agent") return { reason: "denied", rule: agentsDenied.deny.model.id };
   const limit = limitOf(rule.held, asked.reach, request.session);
   // Written so that a count that is no number is over the limit.
   if (limit !== undefined && !(asked.counts.used(limit.key, limit.windowMs) < limit.max)) {

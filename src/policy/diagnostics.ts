@@ -1,4 +1,3 @@
-import { stripVTControlCharacters, styleText } from "node:util";
 import type { Diagnostic } from "./model.ts";
 
 const width = 100;
@@ -7,7 +6,15 @@ export interface RenderOptions {
   readonly color: boolean;
 }
 
-type Style = Parameters<typeof styleText>[0];
+/** Select Graphic Rendition: on and off. */
+const styles = {
+  bold: [1, 22],
+  red: [31, 39],
+  yellow: [33, 39],
+  blue: [34, 39],
+  cyan: [36, 39],
+} as const;
+type Style = keyof typeof styles;
 
 /**
  * Diagnostics as text for a terminal, at most 100 columns wide, in the order given; empty text for none. `sources` are texts
@@ -21,7 +28,7 @@ export function renderDiagnostics(
   const texts = sources instanceof Map ? sources : new Map(Object.entries(sources));
   const lines = new Map([...texts].map(([name, text]) => [name, text.split("\n")] as const));
   const paint = (style: Style, text: string) =>
-    options.color ? styleText(style, text, { validateStream: false }) : text;
+    options.color ? `\u001b[${styles[style][0]}m${text}\u001b[${styles[style][1]}m` : text;
   return diagnostics.map((diagnostic) => render(diagnostic, lines.get(diagnostic.place.file), paint)).join("\n");
 }
 
@@ -133,9 +140,7 @@ function columns(characters: readonly string[]): number {
 
 /** Control and direction characters made visible, tabs one space: what a file holds must not move the reader's cursor. */
 function clean(text: string): string {
-  return stripVTControlCharacters(text)
-    .replaceAll("\t", " ")
-    .replace(/[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu, "�");
+  return text.replaceAll("\t", " ").replace(/[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu, "�");
 }
 
 function wrap(text: string, indent: number, hanging: number, most = width): string[] {

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import type { IssuerType } from "../core/identity.ts";
 import { checkPolicy } from "./check.ts";
 import { checkShape } from "./check-shape.ts";
@@ -13,6 +12,7 @@ import { defaultVariables } from "./parse-template.ts";
 import { parseTest } from "./parse-test.ts";
 import type { PolicyInput, PolicyParts, PolicyText, Reading } from "./reading.ts";
 import { Deny, FileOutline, Role, Selector, Target, Test } from "./schema.ts";
+import { sha256 } from "./sha256.ts";
 import { type Path, placeOf, placeOfKey, readSource, type Source } from "./source.ts";
 
 const maxFiles = 64;
@@ -51,9 +51,8 @@ function countProblem(files: readonly PolicyText[], findings: Findings): boolean
 
 /** First 12 hex digits of the SHA-256 over the texts, whatever their names and order. */
 function versionOf(input: PolicyInput): string {
-  const digest = (text: string) => createHash("sha256").update(text).digest("hex");
-  const texts = input.files.map((file) => digest(file.text)).sort();
-  return digest([...texts, input.lock ? digest(input.lock.text) : ""].join("\n")).slice(0, 12);
+  const texts = input.files.map((file) => sha256(file.text)).sort();
+  return sha256([...texts, input.lock ? sha256(input.lock.text) : ""].join("\n")).slice(0, 12);
 }
 
 interface OpenFile {

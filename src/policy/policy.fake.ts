@@ -148,7 +148,7 @@ export function deny(id: string, { when, operations: byTarget, ...parts }: DenyP
   return {
     id,
     for: [selector({}, { anyIssuer: true, fork: true })],
-    targets: [],
+    targets: Object.keys(byTarget ?? {}),
     because: "it is forbidden",
     place: place(),
     operations: operations(byTarget ?? {}),

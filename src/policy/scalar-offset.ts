@@ -34,10 +34,16 @@ function stepOver(raw: string, position: number, style: ScalarStyle, unit: strin
   if (style === "double" && raw[position] === "\\" && !continues(raw, position)) return escaped(raw, position);
   if (/\s/.test(unit)) return { from: position, to: position + (raw[position] === unit ? 1 : 0) };
   let from = position;
-  while (from < raw.length && (/\s/.test(raw[from] ?? "") || (style === "double" && continues(raw, from)))) from++;
+  while (from < raw.length && isBlank(raw, from, style)) from += raw[from] === "\\" ? escaped(raw, from).to - from : 1;
   if (style === "double" && raw[from] === "\\") return escaped(raw, from);
   const quoted = style === "single" && raw[from] === "'" && raw[from + 1] === "'";
   return { from, to: from + (quoted ? 2 : 1) };
+}
+
+/** White space as it stands, continued lines, and escapes for white space: what a folded line may hold more of than its value. */
+function isBlank(raw: string, at: number, style: ScalarStyle): boolean {
+  if (style !== "double" || raw[at] !== "\\") return /\s/.test(raw[at] ?? "");
+  return continues(raw, at) || /[ \tnrtvfLP_]/.test(raw[at + 1] ?? "");
 }
 
 /** True for a backslash that only continues the line. */

@@ -61,9 +61,10 @@ export function createExchange(deps: ExchangeDeps): (request: ExchangeRequest) =
   };
 
   async function exchangeOnce(request: ExchangeRequest, subject: VerifiedSubject): Promise<Issued> {
-    refuseOver(table, subject.identity);
+    // A token that was used before is told so, also after its job: that is what a thief's second use looks like.
     const used = table.replay(subject.replayKey);
     if (used !== undefined) return repeat(deps, request, table.find(used.sessionId), used);
+    refuseOver(table, subject.identity);
     refusePinned(deps, subject.identity);
     const identity = await settleWithApi(deps, subject.identity);
     const joined = sessionOfKey(table, identity, request.jkt);
