@@ -17,15 +17,19 @@ interface Variant {
 }
 
 async function main(): Promise<void> {
-  console.log(`/authz/nginx, warm token, ${connections} connections, ${rounds} × ${durationMs / 1000} s each, in turn\n${machine()}\n`);
+  console.log(
+    `/authz/nginx, warm token, ${connections} connections, ${rounds} × ${durationMs / 1000} s each, in turn\n${machine()}\n`,
+  );
   const variants = [
     await bare(),
     await broker("every decision durable within 50 ms", "within_50ms"),
     await broker("answer waits for the durable record", "before_answer"),
   ];
-  for (let round = 0; round < rounds; round++) for (const variant of variants) variant.results.push(await measure(variant));
+  for (let round = 0; round < rounds; round++)
+    for (const variant of variants) variant.results.push(await measure(variant));
   const [base] = variants;
-  const rps = (variant: Variant | undefined) => median(variant?.results.map((result) => result.requestsPerSecond) ?? []);
+  const rps = (variant: Variant | undefined) =>
+    median(variant?.results.map((result) => result.requestsPerSecond) ?? []);
   console.log(
     table([
       ["server", "requests/s", "of bare", "p50 ms", "p99 ms", "failed"],
@@ -48,7 +52,12 @@ function measure({ server, request }: Variant): Promise<LoadResult> {
 
 async function bare(): Promise<Variant> {
   const server = await startProcess("bare");
-  return { name: "node:http, 200 to everything", server, request: await question(await makeInstallation(), "x".repeat(900)), results: [] };
+  return {
+    name: "node:http, 200 to everything",
+    server,
+    request: await question(await makeInstallation(), "x".repeat(900)),
+    results: [],
+  };
 }
 
 async function broker(name: string, durable: "within_50ms" | "before_answer"): Promise<Variant> {

@@ -1,4 +1,4 @@
-import { importJWK, jwtVerify, SignJWT, generateKeyPair, exportJWK } from "jose";
+import { exportJWK, generateKeyPair, importJWK, jwtVerify, SignJWT } from "jose";
 import { createJobClient } from "../demo/job-client.ts";
 import { makeInstallation } from "./installation.ts";
 import { machine, median, percentile, table, thousands } from "./machine.ts";
@@ -36,7 +36,9 @@ async function main(): Promise<void> {
   console.log(`\nfirst exchange (keys not yet imported)  ${cold.toFixed(1)} ms`);
   console.log(`time to ready                           ${median(starts).toFixed(0)} ms`);
   console.log(`idle memory                             ${(idle / 1024 / 1024).toFixed(0)} MB`);
-  console.log(`memory after ${thousands(total)} sessions             ${((await server.memory()) / 1024 / 1024).toFixed(0)} MB`);
+  console.log(
+    `memory after ${thousands(total)} sessions             ${((await server.memory()) / 1024 / 1024).toFixed(0)} MB`,
+  );
   await client.close();
   await server.stop();
 }
@@ -62,10 +64,16 @@ async function bareCryptography() {
   const rsa = await generateKeyPair("RS256", { extractable: true });
   const verifyKey = await importJWK(await exportJWK(rsa.publicKey), "RS256");
   const signing = await generateKeyPair("ES256");
-  const token = await new SignJWT({ a: "x".repeat(800) }).setProtectedHeader({ alg: "RS256" }).setExpirationTime("1h").sign(rsa.privateKey);
+  const token = await new SignJWT({ a: "x".repeat(800) })
+    .setProtectedHeader({ alg: "RS256" })
+    .setExpirationTime("1h")
+    .sign(rsa.privateKey);
   return timed(async () => {
     await jwtVerify(token, verifyKey, { algorithms: ["RS256"] });
-    await new SignJWT({ a: "x".repeat(400) }).setProtectedHeader({ alg: "ES256" }).setExpirationTime("5m").sign(signing.privateKey);
+    await new SignJWT({ a: "x".repeat(400) })
+      .setProtectedHeader({ alg: "ES256" })
+      .setExpirationTime("5m")
+      .sign(signing.privateKey);
   });
 }
 

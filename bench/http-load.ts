@@ -28,10 +28,12 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
   const latencies: number[] = [];
   let failed = 0;
   const end = performance.now() + options.durationMs;
-  const clients = Array.from({ length: options.connections }, () => client(options, end, (ms, ok) => {
-    latencies.push(ms);
-    if (!ok) failed++;
-  }));
+  const clients = Array.from({ length: options.connections }, () =>
+    client(options, end, (ms, ok) => {
+      latencies.push(ms);
+      if (!ok) failed++;
+    }),
+  );
   const start = performance.now();
   await Promise.all(clients);
   const seconds = (performance.now() - start) / 1000;
@@ -60,7 +62,10 @@ function client(options: LoadOptions, end: number, done: (ms: number, ok: boolea
       waiting = waiting.length === 0 ? chunk : Buffer.concat([waiting, chunk]);
       const length = answerLength(waiting);
       if (length === undefined || waiting.length < length) return;
-      done(performance.now() - sentAt, waiting.subarray(0, options.expect.length).toString("latin1") === options.expect);
+      done(
+        performance.now() - sentAt,
+        waiting.subarray(0, options.expect.length).toString("latin1") === options.expect,
+      );
       waiting = waiting.subarray(length);
       if (performance.now() < end) return send();
       socket.end();

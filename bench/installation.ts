@@ -30,7 +30,9 @@ roles:
 
 const issuerUrl = "https://gitlab.bench.example";
 
-export async function makeInstallation(options: { durable?: "within_50ms" | "before_answer"; cache?: boolean } = {}): Promise<Installation> {
+export async function makeInstallation(
+  options: { durable?: "within_50ms" | "before_answer"; cache?: boolean } = {},
+): Promise<Installation> {
   const directory = await mkdtemp(join(tmpdir(), "wayleave-bench-"));
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
@@ -50,7 +52,16 @@ export async function makeInstallation(options: { durable?: "within_50ms" | "bef
       keys: { encryption_key_file: "encryption.key" },
       durable: options.durable ?? "within_50ms",
       issuers: [{ name: "gitlab", type: "gitlab", url: issuerUrl, jwks_file: "jwks.json" }],
-      gateways: [{ name: "edge", kind: "nginx", targets: ["billing"], secret_file: "edge.secret", broker_url: url, ...(options.cache === true ? { cache: "2s", njs: true } : {}) }],
+      gateways: [
+        {
+          name: "edge",
+          kind: "nginx",
+          targets: ["billing"],
+          secret_file: "edge.secret",
+          broker_url: url,
+          ...(options.cache === true ? { cache: "2s", njs: true } : {}),
+        },
+      ],
     }),
   };
   for (const [name, text] of Object.entries(files)) await writeFile(join(directory, name), text, { mode: 0o600 });

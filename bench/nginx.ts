@@ -1,15 +1,15 @@
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePort } from "../demo/free-port.ts";
+import { createJobClient } from "../demo/job-client.ts";
+import { nginxVersion, startNginx } from "../demo/nginx.ts";
 import { vocabulary } from "../src/ci/providers.ts";
 import { loadConfig } from "../src/config/load.ts";
 import { readPolicyFiles } from "../src/config/policy-files.ts";
 import { renderNginx, renderSecret } from "../src/gateway/nginx/render.ts";
 import { compile } from "../src/policy/compile.ts";
 import { parsePolicy } from "../src/policy/parse.ts";
-import { freePort } from "../demo/free-port.ts";
-import { createJobClient } from "../demo/job-client.ts";
-import { nginxVersion, startNginx } from "../demo/nginx.ts";
 import { type LoadResult, load } from "./http-load.ts";
 import { makeInstallation } from "./installation.ts";
 import { machine, median, table, thousands } from "./machine.ts";
@@ -21,7 +21,9 @@ const durationMs = 3_000;
 const connections = 32;
 
 async function main(): Promise<void> {
-  console.log(`through NGINX ${nginxVersion()} (one worker), ${connections} connections, ${rounds} × ${durationMs / 1000} s each, in turn\n${machine()}\n`);
+  console.log(
+    `through NGINX ${nginxVersion()} (one worker), ${connections} connections, ${rounds} × ${durationMs / 1000} s each, in turn\n${machine()}\n`,
+  );
   const installation = await makeInstallation({ cache: true });
   const broker = await startProcess(installation.configPath);
   const client = createJobClient(installation.url, "");
@@ -42,7 +44,12 @@ async function main(): Promise<void> {
   for (const variant of variants) {
     const port = await freePort();
     const directory = await edge(installation.configPath, port, variant);
-    running.push({ ...variant, port, nginx: await startNginx({ directory, config: "nginx.conf" }), results: [] as LoadResult[] });
+    running.push({
+      ...variant,
+      port,
+      nginx: await startNginx({ directory, config: "nginx.conf" }),
+      results: [] as LoadResult[],
+    });
   }
   for (let round = 0; round < rounds; round++) {
     for (const { port, results } of running) {
@@ -75,7 +82,11 @@ async function edge(configPath: string, port: number, variant: { protect: boolea
   if (!("config" in loaded)) throw new Error(JSON.stringify(loaded.diagnostics));
   const [gateway] = loaded.config.gateways;
   if (gateway === undefined) throw new TypeError("the installation has a gateway");
-  const { model } = parsePolicy({ ...(await readPolicyFiles(loaded.config.policyPath)), vocabulary, issuers: loaded.config.issuers });
+  const { model } = parsePolicy({
+    ...(await readPolicyFiles(loaded.config.policyPath)),
+    vocabulary,
+    issuers: loaded.config.issuers,
+  });
   if (model === undefined) throw new TypeError("the installation's policy is valid");
   const rendered = renderNginx({
     policy: compile(model, vocabulary),
@@ -96,7 +107,9 @@ async function edge(configPath: string, port: number, variant: { protect: boolea
 }
 
 function conf(directory: string, port: number, protect: boolean): string {
-  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${directory}/${name};`);
+  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
+    (name) => `${name}_temp_path ${directory}/${name};`,
+  );
   return `daemon off;
 worker_processes 1;
 pid ${directory}/nginx.pid;

@@ -7,6 +7,8 @@ const asked = process.argv.slice(2);
 
 for (const name of asked.length > 0 ? asked : all) {
   console.log(`\n── ${name} ${"─".repeat(90 - name.length)}`);
-  const { status } = spawnSync(process.execPath, [fileURLToPath(new URL(`${name}.ts`, import.meta.url))], { stdio: "inherit" });
+  const { status } = spawnSync(process.execPath, [fileURLToPath(new URL(`${name}.ts`, import.meta.url))], {
+    stdio: "inherit",
+  });
   if (status !== 0) process.exitCode = 1;
 }

@@ -53,7 +53,7 @@ async function run(what: string): Promise<void> {
   process.send?.({ port });
   process.on("message", (message) => {
     if (message === "memory") process.send?.({ rss: process.memoryUsage.rss() });
-    else stop().then(() => process.disconnect());
+    else void stop().then(() => process.disconnect());
   });
 }
 

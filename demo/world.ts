@@ -50,6 +50,8 @@ export interface WorldOptions {
   /** Called with the broker's URL and the private CA before anything starts. */
   readonly ci: (brokerUrl: string, ca: ReturnType<typeof createPrivateCa>) => Promise<CiPart>;
   readonly timings?: Partial<SessionTimings>;
+  /** The broker's public URL where jobs reach it through something else than its own listener. */
+  readonly publicUrl?: string;
   /** Preferred port of NGINX; another is taken when it is in use. */
   readonly edgePort?: number;
   readonly policy?: string;
@@ -124,7 +126,7 @@ async function writeInstallation(
   await secret("ca.pem", ca);
   for (const [name, text] of Object.entries(ci.files)) await secret(name, text);
   const file = {
-    issuer: brokerUrl,
+    issuer: options.publicUrl ?? brokerUrl,
     trust_domain: "acme.example",
     listen: { address: `127.0.0.1:${brokerPort}` },
     data: "./data",

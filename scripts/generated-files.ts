@@ -1,3 +1,4 @@
+import { recordJsonSchema } from "../src/audit/record-schema.ts";
 import { commands } from "../src/cli/commands.ts";
 import { exitStatuses } from "../src/cli/exit.ts";
 import { configJsonSchema } from "../src/config/schema.ts";
@@ -14,6 +15,7 @@ export function generatedFiles(): readonly GeneratedFile[] {
   return [
     { path: "schemas/config.schema.json", text: json(configJsonSchema()) },
     { path: "schemas/policy.schema.json", text: json(policyJsonSchema()) },
+    { path: "schemas/record.schema.json", text: json(recordJsonSchema()) },
     { path: "docs/reference/cli.md", text: cliPage() },
     { path: "docs/reference/config.md", text: configPage() },
   ];

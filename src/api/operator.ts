@@ -6,7 +6,7 @@ import { recordIdPattern } from "../core/ids.ts";
 import type { AuditRecord } from "../core/record.ts";
 import type { Session } from "../session/table.ts";
 import type { RecordFilter } from "../store/ports.ts";
-import type { CanRequest, ExplainResponse, SessionSummary, StatusResponse } from "./contract.ts";
+import type { CanRequest, CanResponse, ExplainResponse, SessionSummary, StatusResponse } from "./contract.ts";
 import { problem } from "./problem.ts";
 
 export interface OperatorRouteDeps {
@@ -99,7 +99,7 @@ export function operatorRoutes(deps: OperatorRouteDeps) {
     app.get<{ Params: { id: string } }>("/v1/records/:id/explain", async (request) =>
       deps.explain(await recordOf(request.params.id)),
     );
-    app.post("/v1/can", async (request) => ({ decision: deps.can(parse(Can, request.body)) }));
+    app.post("/v1/can", async (request): Promise<CanResponse> => ({ decision: deps.can(parse(Can, request.body)) }));
     app.post("/v1/policy/reload", async () => ({ version: await deps.reload() }));
   };
 
@@ -144,7 +144,7 @@ function parse<T>(schema: z.ZodType<T>, value: unknown): T {
 }
 
 /** The filter as a test of one record: what the index does for stored records. */
-export function matcher(filter: RecordFilter): (record: AuditRecord) => boolean {
+function matcher(filter: RecordFilter): (record: AuditRecord) => boolean {
   return (record) => {
     const decision = record.kind === "decision" ? record.data : undefined;
     return (

@@ -2,7 +2,7 @@ import type { AuditRecord } from "../core/record.ts";
 import type { CliWord, Input } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { queryOf } from "./operator.ts";
-import { lineWidth, painter, printable } from "./terminal.ts";
+import { count, lineWidth, painter, printable } from "./terminal.ts";
 
 const names = ["session", "job", "project", "target", "kind", "effect", "gateway"] as const;
 
@@ -21,32 +21,46 @@ export function filterQuery(input: Input, more: Readonly<Record<string, string |
   return queryOf({ ...Object.fromEntries(names.map((name) => [name, input.text(name)])), ...more });
 }
 
-/** One record on one line, cut to the width of a terminal where there is one. */
+/** One record on one line. On a terminal the time is short and the line is cut to its width: `audit show` has the rest. */
 export function recordLine(io: Pick<CommandIo, "env" | "stdout">, record: AuditRecord): string {
-  const who = record.job === undefined ? "" : `  ${record.job.project} #${record.job.job_id}`;
-  const line = printable(`${record.time}  ${record.id}  ${what(record)}${who}`);
-  const shown = io.stdout.isTTY && line.length > lineWidth ? `${line.slice(0, lineWidth - 1)}…` : line;
-  const refused = record.kind === "decision" && record.data.outcome !== "allow";
-  return `${refused ? painter(io, io.stdout)("red", shown) : shown}\n`;
+  const paint = painter(io, io.stdout);
+  const [kind, ...rest] = words(record);
+  const who = record.job === undefined ? [] : [`${record.job.project} #${record.job.job_id}`];
+  const time = io.stdout.isTTY ? record.time.slice(5, 19).replace("T", " ") : record.time;
+  const text = printable([record.id, kind.padEnd(kindWidth), ...rest, ...who].join("  "));
+  const room = lineWidth - time.length - 2;
+  const shown = io.stdout.isTTY && text.length > room ? `${text.slice(0, room - 1)}…` : text.trimEnd();
+  const outcome = record.kind === "decision" ? record.data.outcome : undefined;
+  const colour = outcome === "deny" ? "red" : outcome === "would_deny" ? "yellow" : undefined;
+  return `${paint("dim", time)}  ${colour === undefined ? shown : paint(colour, shown)}\n`;
 }
 
-function what(record: AuditRecord): string {
+/** Of `would deny`: decisions are what one reads, and they line up. */
+const kindWidth = 10;
+
+/** What kind of record, then what it says, in columns. */
+function words(record: AuditRecord): readonly [kind: string, ...rest: readonly string[]] {
   switch (record.kind) {
     case "decision": {
       const { outcome, target, operation, reason } = record.data;
       const [verb = "", ...rest] = operation.split(" ");
       const why = outcome === "allow" ? (record.data.rule ?? "") : reason;
-      return `${outcome.replace("_", " ")}  ${[verb, target, ...rest].join(" ")}  ${why}`;
+      return [outcome.replace("_", " "), [verb, target, ...rest].join(" "), why];
     }
     case "session.ended":
     case "session.suspended":
     case "session.resumed":
-      return `${record.kind}  ${record.session ?? ""}  ${record.data.reason}`;
+      return [record.kind, record.session ?? "", record.data.reason];
     case "session.opened":
-      return `${record.kind}  ${record.session ?? ""}  ${record.data.roles.join(",")}`;
+      return [record.kind, record.session ?? "", record.data.roles.join(",") || "no role"];
     case "exchange.refused":
-      return `${record.kind}  ${record.data.code}`;
+    case "webhook.refused":
+      return [record.kind, record.data.code];
+    case "policy.loaded":
+      return [record.kind, record.data.policy, count(record.data.roles, "role")];
+    case "policy.refused":
+      return [record.kind, record.data.first];
     default:
-      return record.session === undefined ? record.kind : `${record.kind}  ${record.session}`;
+      return record.session === undefined ? [record.kind] : [record.kind, record.session];
   }
 }

@@ -17,7 +17,11 @@ export const explain: CliCommand = {
     const inJob = input.text("config") === undefined && (io.env.CI_JOB_ID || io.env.BUILDKITE_JOB_ID);
     const explained = (inJob ? await ofJob(io, record, input) : undefined) ?? (await ofBroker(io, record, input));
     if (input.flag("json")) printJson(io, explained);
-    else io.stdout.write(refusalText(painter(io, io.stdout), explained, ""));
+    else {
+      // This is the explanation that `details` points to.
+      const lines = explained.lines.filter(({ label }) => label !== "details");
+      io.stdout.write(refusalText(painter(io, io.stdout), { ...explained, lines }, ""));
+    }
     return 0;
   },
 };

@@ -6,10 +6,12 @@ export function refusalText(paint: Paint, explained: Omit<ExplainResponse, "sour
   const title = `${prefix}${printable(explained.title)}`;
   const record = printable(explained.record);
   const gap = " ".repeat(Math.max(2, lineWidth - 4 - title.length - record.length));
-  const denied = /^(denied|would deny|would_deny)/.test(explained.title) ? "red" : "bold";
+  const observed = explained.title.startsWith("would deny");
+  const colour = observed ? "yellow" : explained.title.startsWith("denied") ? "red" : "bold";
   const lines = explained.lines.map(({ label, text }) => ({ label: printable(label), text: printable(text) }));
+  if (observed) lines.unshift({ label: "observed", text: "let through: this target refuses nothing until it says mode: enforce" });
   if (!lines.some(({ label }) => label === "details") && prefix !== "") {
     lines.push({ label: "details", text: `wayleave explain ${record}` });
   }
-  return `${paint(denied, title)}${gap}${paint("dim", record)}\n${labelled(paint, lines)}`;
+  return `${paint(colour, title)}${gap}${paint("dim", record)}\n${labelled(paint, lines)}`;
 }

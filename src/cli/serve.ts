@@ -53,12 +53,9 @@ interface Line {
 export function summary(config: Config, url: string, adminSocket: string, status: StatusResponse): readonly Line[] {
   const { policy, issuers, last_job: lastJob } = status;
   const lines: Line[] = [
-    { label: "listens", text: `${url}, known to jobs as ${config.issuer}` },
+    { label: "listens", text: url === config.issuer ? url : `${url}, known to jobs as ${config.issuer}` },
     { label: "operators", text: adminSocket },
-    ...issuers.map(({ name, url: issuer, keys, problem }) => ({
-      label: "trusts",
-      text: `${name}  ${issuer}  ${problem ?? count(keys, "key")}`,
-    })),
+    ...issuers.map((issuer) => ({ label: "trusts", text: `${issuer.name}  ${issuer.url}  ${knownKeys(issuer)}` })),
     {
       label: "policy",
       text: `${policy.version}${policy.problem === undefined ? "" : `; what is on disk was refused: ${policy.problem}`}`,
@@ -74,9 +71,14 @@ export function summary(config: Config, url: string, adminSocket: string, status
       ? []
       : [{ label: "passes", text: `${policy.shared.join(", ")}: some routes need no identity` }]),
     ...missing(config),
-    { label: "waiting", text: lastJob === undefined ? "no job seen yet" : `last job: ${lastJob}` },
+    lastJob === undefined ? { label: "waiting", text: "no job seen yet" } : { label: "last job", text: lastJob },
   ];
   return lines.map(({ label, text }) => ({ label, text: printable(text) }));
+}
+
+function knownKeys({ keys, problem }: StatusResponse["issuers"][number]): string {
+  if (problem !== undefined) return problem;
+  return keys === 0 ? "its keys are fetched when the first job comes" : count(keys, "key");
 }
 
 function enforced(targets: readonly string[], observed: readonly string[]): string {

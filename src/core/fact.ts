@@ -35,5 +35,3 @@ export const factTable = {
   "approval.given": { type: "bool", doc: "the deployment was approved" },
   "approval.count": { type: "int", doc: "approvals the deployment has" },
 } as const satisfies Readonly<Record<string, { type: FactType; doc: string }>>;
-
-export type FactName = keyof typeof factTable;

@@ -157,7 +157,9 @@ function settle(deps: DecisionPointDeps, asked: Case, traceparent: string): Answ
   const answer = toAnswer(deps, question, finding, record, traceparent);
   const asserts = finding.outcome === "allow" && target?.assertion === "required";
   if (!asserts && !deps.durableBeforeAnswer) return answer;
-  return finish(deps, asked, finding, answer, asserts).catch((error: unknown) => outageAnswer(deps, question, traceparent, error));
+  return finish(deps, asked, finding, answer, asserts).catch((error: unknown) =>
+    outageAnswer(deps, question, traceparent, error),
+  );
 }
 
 async function finish(
@@ -321,7 +323,7 @@ function eventOf(question: Question, finding: Finding, policy: string, tracepare
 }
 
 /** One readable line for an operation, as records and refusals show it. Bounded; queries are never part of it. */
-export function operationText(operation: Operation): string {
+function operationText(operation: Operation): string {
   if (operation.kind === "http") return `${operation.method} ${operation.path}`.slice(0, 512);
   if (operation.kind === "nats") return `${operation.verb} ${operation.subject}`.slice(0, 512);
   return operation.verb;

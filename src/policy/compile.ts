@@ -4,7 +4,7 @@ import { parsePath } from "../core/path.ts";
 import { type CompiledRules, compare, compileRules, type RoutedTarget } from "./compiled-rules.ts";
 import { decide, modeOf, refusal } from "./decide.ts";
 import { findReach } from "./find-reach.ts";
-import { collectHttp } from "./match-path.ts";
+import { matchHttp } from "./match-path.ts";
 import type { Mode, OperationModel, PolicyModel } from "./model.ts";
 import type { CompiledTarget, DenyReason, Policy } from "./policy.ts";
 import type { Reach } from "./reach.ts";
@@ -75,9 +75,7 @@ function unidentified(
   const parsed = parsePath(path, target.model.encodedSlash);
   const mode = modeOf(target, { kind: "http", method, host: "", path, stream: false }, parsed);
   if (target.shared === undefined || !parsed.ok) return { pass: false, mode };
-  const routes: true[] = [];
-  collectHttp(target.shared, method, parsed, routes);
-  return { pass: routes.length > 0, mode };
+  return { pass: matchHttp(target.shared, method, parsed).length > 0, mode };
 }
 
 function describeTarget(name: string, policy: PolicyModel, rules: CompiledRules): CompiledTarget {

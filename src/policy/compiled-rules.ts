@@ -1,8 +1,8 @@
 import type { JobIdentity, Vocabulary } from "../core/identity.ts";
 import { type Condition, compileCondition } from "./condition.ts";
-import { addHttpPattern, type FilledSegment, type HttpTrie, segmentTrie } from "./match-path.ts";
+import { addPattern, type HttpEnd, httpEnd, type SegmentTrie, segmentTrie } from "./match-path.ts";
 import { compileSelector } from "./match-selector.ts";
-import type { DenyModel, PolicyModel, RoleModel, RouteModel, TargetModel } from "./model.ts";
+import type { DenyModel, Mode, PolicyModel, RoleModel, RouteModel, TargetModel } from "./model.ts";
 import type { RoleSummary } from "./policy.ts";
 import { indexSelectors, type SelectorIndex } from "./selector-index.ts";
 
@@ -20,13 +20,17 @@ export interface CompiledDeny {
   readonly rank: number;
 }
 
+export interface RouteEnd extends HttpEnd {
+  readonly mode: Mode;
+}
+
 export interface RoutedTarget {
   readonly model: TargetModel;
   readonly index: number;
   /** Routes with a mode of their own; `enforce` wins. */
-  readonly modes: HttpTrie<"observe" | "enforce"> | undefined;
+  readonly modes: SegmentTrie<RouteEnd> | undefined;
   /** Routes that are `unidentified: pass`. */
-  readonly shared: HttpTrie<true> | undefined;
+  readonly shared: SegmentTrie<RouteEnd> | undefined;
 }
 
 /** A policy with everything that does not depend on the job made ready. */
@@ -75,11 +79,11 @@ function summary(role: RoleModel): RoleSummary {
 }
 
 function routeTarget(model: TargetModel, index: number): RoutedTarget {
-  const modes = segmentTrie<never>() as HttpTrie<"observe" | "enforce">;
+  const modes = segmentTrie<RouteEnd>();
   for (const route of model.observe) addRoute(modes, route, "observe");
   for (const route of model.enforce ?? []) addRoute(modes, route, "enforce");
-  const shared = segmentTrie<never>() as HttpTrie<true>;
-  for (const route of model.unidentified) addRoute(shared, route, true);
+  const shared = segmentTrie<RouteEnd>();
+  for (const route of model.unidentified) addRoute(shared, route, "enforce");
   return {
     model,
     index,
@@ -89,13 +93,9 @@ function routeTarget(model: TargetModel, index: number): RoutedTarget {
 }
 
 /** A route knows no job, so one with a template matches nothing. */
-function addRoute<T>(trie: HttpTrie<T>, { pattern }: RouteModel, value: T): void {
-  const segments: FilledSegment[] = [];
-  for (const segment of pattern.segments) {
-    if (segment.kind === "template") return;
-    segments.push(segment);
-  }
-  addHttpPattern(trie, pattern, segments, value);
+function addRoute(trie: SegmentTrie<RouteEnd>, { pattern }: RouteModel, mode: Mode): void {
+  const segments = pattern.segments.filter((segment) => segment.kind !== "template");
+  if (segments.length === pattern.segments.length) addPattern(trie, segments, { ...httpEnd(pattern), mode });
 }
 
 /** True where the job's path is pinned to another project's id: then the path was given to somebody else. */

@@ -7,12 +7,10 @@ import { type CompiledRules, compare, type RoutedTarget } from "./compiled-rules
 import { factUses } from "./condition.ts";
 import { findClosest } from "./explain.ts";
 import { coversNats, subjectTokens, touchesNats } from "./match-nats.ts";
-import { collectHttp } from "./match-path.ts";
+import { matchHttp } from "./match-path.ts";
 import type { Mode } from "./model.ts";
-import type { HeldDeny, Reach, Refusals, Rule, TargetReach } from "./reach.ts";
+import type { HeldDeny, Reach, Refusals, RoleRule, Rule, TargetReach } from "./reach.ts";
 import { buildTargetReach } from "./target-reach.ts";
-
-type RoleRule = Extract<Rule, { readonly kind: "role" }>;
 
 const noFactUses: readonly FactUse[] = Object.freeze([]);
 const noRules: readonly Rule[] = Object.freeze([]);
@@ -57,10 +55,9 @@ function targetReach(reach: Reach, target: RoutedTarget): TargetReach {
 export function modeOf(target: RoutedTarget, operation: Operation, path: ParsedPath | undefined): Mode {
   const { mode } = target.model;
   if (target.modes === undefined || operation.kind !== "http" || !path?.ok) return mode;
-  const routes: Mode[] = [];
-  collectHttp(target.modes, operation.method, path, routes);
+  const routes = matchHttp(target.modes, operation.method, path);
   if (routes.length === 0) return mode;
-  return routes.includes("enforce") ? "enforce" : "observe";
+  return routes.some((route) => route.mode === "enforce") ? "enforce" : "observe";
 }
 
 /** A mesh target has no host of its own: the mesh proves which service was called. */
@@ -77,9 +74,7 @@ function match(at: TargetReach, operation: Operation, path: ParsedPath | undefin
       .filter(({ pattern, rule }) => (rule.kind === "deny" ? touchesNats : coversNats)(pattern, operation, tokens))
       .map(({ rule }) => rule);
   }
-  const matched: Rule[] = [];
-  if (path?.ok) collectHttp(at.http, operation.method, path, matched);
-  return matched;
+  return path?.ok ? matchHttp(at.http, operation.method, path) : noRules;
 }
 
 function judge(asked: Asked): Decision {
@@ -161,6 +156,7 @@ const priority = {
 
 function tryRole(asked: Asked, rule: RoleRule, agentsDenied: HeldDeny | undefined): Decision | Failure {
   const { request } = asked;
+  if (rule.simple && isFree(asked, agentsDenied)) return allow(asked, rule, undefined);
   const { role, memo, kind } = rule.held;
   if (!inNarrowing(request.narrowing, role.model.id)) return { reason: "outside_narrowing" };
   if (agentsDenied !== undefined && kind === "agent") return { reason: "denied", rule: agentsDenied.deny.model.id };
@@ -179,10 +175,16 @@ function tryRole(asked: Asked, rule: RoleRule, agentsDenied: HeldDeny | undefine
   return allow(asked, rule, limit);
 }
 
+/** True where nothing about the request itself could refuse a simple rule. */
+function isFree({ request }: Asked, agentsDenied: HeldDeny | undefined): boolean {
+  if (request.narrowing.roles !== undefined || agentsDenied !== undefined) return false;
+  return request.operation.kind !== "http" || !request.operation.stream;
+}
+
 function allow(asked: Asked, rule: RoleRule, limit: LimitUse | undefined): Decision {
   const { mode, rules, at, used, request } = asked;
   const free = used === undefined && limit === undefined;
-  const known = free ? rule.allowed[mode] : undefined;
+  const known = free ? (mode === "enforce" ? rule.enforced : rule.observed) : undefined;
   if (known !== undefined) return known;
   const decision: Decision = {
     effect: "allow",
@@ -194,7 +196,9 @@ function allow(asked: Asked, rule: RoleRule, limit: LimitUse | undefined): Decis
     unconditional: at.unconditional,
     ...(limit === undefined ? {} : { limit }),
   };
-  if (free) rule.allowed[mode] = Object.freeze(decision);
+  if (!free) return decision;
+  if (mode === "enforce") rule.enforced = Object.freeze(decision);
+  else rule.observed = Object.freeze(decision);
   return decision;
 }
 

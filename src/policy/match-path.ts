@@ -1,58 +1,61 @@
-import type { parsePath } from "../core/path.ts";
+import type { ParsedPath } from "../core/path.ts";
 import type { HttpPattern, PathSegment } from "./model.ts";
 
 /** A segment whose templates are filled. */
 export type FilledSegment = Exclude<PathSegment, { readonly kind: "template" }>;
 
-/** Patterns over segments, merged so that one search finds every pattern a text matches. */
+/**
+ * Patterns over segments, merged so that one search finds every pattern a text matches. Most nodes have one way on and one
+ * pattern that ends there; these stand in the node itself, and the rest in `more`: thousands of jobs have tries of their
+ * own, and what a search costs is how much memory it touches.
+ */
 export interface SegmentTrie<T> {
-  literals: Map<string, SegmentTrie<T>> | undefined;
-  globs: { readonly parts: readonly string[]; readonly node: SegmentTrie<T> }[] | undefined;
+  /** The first literal, and where it leads. */
+  text: string | undefined;
+  next: SegmentTrie<T> | undefined;
+  end: T | undefined;
   /** `:name` and `*`. */
   one: SegmentTrie<T> | undefined;
   /** `**`; the node below it stays active over any number of segments. */
   any: SegmentTrie<T> | undefined;
+  more: More<T> | undefined;
   readonly loops: boolean;
+}
+
+interface More<T> {
+  readonly literals: Map<string, SegmentTrie<T>>;
+  readonly globs: { readonly parts: readonly string[]; readonly node: SegmentTrie<T> }[];
   readonly ends: T[];
   /** On the root: some pattern has more than one `**`. */
   nested: boolean;
-  /** The last step that made this node active, so that none is active twice. */
-  mark: number;
 }
 
 export function segmentTrie<T>(loops = false): SegmentTrie<T> {
-  return { literals: undefined, globs: undefined, one: undefined, any: undefined, loops, ends: [], nested: false, mark: 0 };
+  return { text: undefined, next: undefined, end: undefined, one: undefined, any: undefined, more: undefined, loops };
+}
+
+function moreOf<T>(node: SegmentTrie<T>): More<T> {
+  node.more ??= { literals: new Map(), globs: [], ends: [], nested: false };
+  return node.more;
 }
 
 /** Adds a pattern. The same pattern may be added any number of times. */
 export function addPattern<T>(root: SegmentTrie<T>, segments: readonly FilledSegment[], end: T): void {
   let node = root;
   for (const segment of segments) node = child(node, segment);
-  root.nested ||= segments.filter((segment) => segment.kind === "any").length > 1;
-  node.ends.push(end);
+  if (node.end === undefined) node.end = end;
+  else moreOf(node).ends.push(end);
+  if (segments.filter((segment) => segment.kind === "any").length > 1) moreOf(root).nested = true;
 }
 
 function child<T>(node: SegmentTrie<T>, segment: FilledSegment): SegmentTrie<T> {
   switch (segment.kind) {
-    case "literal": {
-      node.literals ??= new Map();
-      const known = node.literals.get(segment.text) ?? segmentTrie<T>();
-      node.literals.set(segment.text, known);
-      return known;
-    }
-    case "glob": {
-      if (segment.parts.every((part) => part === "")) return child(node, { kind: "param", name: "" });
-      node.globs ??= [];
-      const key = segment.parts.join("*");
-      const known = node.globs.find((glob) => glob.parts.join("*") === key)?.node;
-      if (known) return known;
-      const fresh = segmentTrie<T>();
-      node.globs.push({ parts: segment.parts, node: fresh });
-      return fresh;
-    }
+    case "literal":
+      return literalChild(node, segment.text);
+    case "glob":
+      return segment.parts.every((part) => part === "") ? oneChild(node) : globChild(node, segment.parts);
     case "param":
-      node.one ??= segmentTrie<T>();
-      return node.one;
+      return oneChild(node);
     case "any":
       if (node.loops) return node; // `**/**` is `**`
       node.any ??= segmentTrie<T>(true);
@@ -60,73 +63,100 @@ function child<T>(node: SegmentTrie<T>, segment: FilledSegment): SegmentTrie<T> 
   }
 }
 
-/** Every node that all of `segments` lead to, once each, in no particular order. */
-export function findEnds<T>(root: SegmentTrie<T>, segments: readonly string[]): readonly SegmentTrie<T>[] {
-  if (root.nested) return followAll(root, segments);
-  const found: SegmentTrie<T>[] = [];
-  descend(root, segments, 0, found);
+function oneChild<T>(node: SegmentTrie<T>): SegmentTrie<T> {
+  node.one ??= segmentTrie<T>();
+  return node.one;
+}
+
+function literalChild<T>(node: SegmentTrie<T>, text: string): SegmentTrie<T> {
+  if (node.next === undefined) {
+    node.text = text;
+    node.next = segmentTrie<T>();
+  }
+  if (node.text === text) return node.next;
+  const { literals } = moreOf(node);
+  const known = literals.get(text) ?? segmentTrie<T>();
+  literals.set(text, known);
+  return known;
+}
+
+function globChild<T>(node: SegmentTrie<T>, parts: readonly string[]): SegmentTrie<T> {
+  const { globs } = moreOf(node);
+  const known = globs.find((glob) => glob.parts.join("*") === parts.join("*"))?.node;
+  if (known) return known;
+  const fresh = segmentTrie<T>();
+  globs.push({ parts, node: fresh });
+  return fresh;
+}
+
+/** What every pattern that the whole of `segments` matches stands for, in no particular order. */
+export function findMatches<T>(root: SegmentTrie<T>, segments: readonly string[]): readonly T[] {
+  const found: T[] = [];
+  if (root.more?.nested) followAll(root, segments, found);
+  else descend(root, segments, 0, found);
   return found;
 }
 
+function take<T>(node: SegmentTrie<T>, found: T[]): void {
+  if (node.end !== undefined) found.push(node.end);
+  if (node.more !== undefined) for (const end of node.more.ends) found.push(end);
+}
+
 /** Depth first. With one `**` on a way down no node is reached twice, so this is linear in segments for each pattern. */
-function descend<T>(node: SegmentTrie<T>, segments: readonly string[], at: number, found: SegmentTrie<T>[]): void {
+function descend<T>(node: SegmentTrie<T>, segments: readonly string[], at: number, found: T[]): void {
   if (node.any !== undefined) loop(node.any, segments, at, found);
   if (at === segments.length) {
-    if (node.ends.length > 0) found.push(node);
+    take(node, found);
     return;
   }
   const text = segments[at] as string;
-  if (node.literals !== undefined) {
-    const literal = node.literals.get(text);
-    if (literal !== undefined) descend(literal, segments, at + 1, found);
-  }
+  if (node.text === text && node.next !== undefined) descend(node.next, segments, at + 1, found);
   if (node.one !== undefined) descend(node.one, segments, at + 1, found);
-  if (node.globs === undefined) return;
-  for (const glob of node.globs) if (matchesParts(glob.parts, text)) descend(glob.node, segments, at + 1, found);
+  if (node.more !== undefined) descendMore(node.more, text, segments, at, found);
+}
+
+function descendMore<T>(more: More<T>, text: string, segments: readonly string[], at: number, found: T[]): void {
+  const literal = more.literals.get(text);
+  if (literal !== undefined) descend(literal, segments, at + 1, found);
+  for (const glob of more.globs) if (matchesParts(glob.parts, text)) descend(glob.node, segments, at + 1, found);
 }
 
 /** A node under `**`: what follows it may begin at any later segment. */
-function loop<T>(node: SegmentTrie<T>, segments: readonly string[], at: number, found: SegmentTrie<T>[]): void {
-  const leaf = node.literals === undefined && node.one === undefined && node.globs === undefined;
-  if (!leaf) for (let from = at; from < segments.length; from++) descend(node, segments, from, found);
-  if (node.ends.length > 0) found.push(node);
+function loop<T>(node: SegmentTrie<T>, segments: readonly string[], at: number, found: T[]): void {
+  take(node, found);
+  if (node.next === undefined && node.one === undefined && node.more === undefined) return;
+  for (let from = at; from < segments.length; from++) {
+    const text = segments[from] as string;
+    if (node.text === text && node.next !== undefined) descend(node.next, segments, from + 1, found);
+    if (node.one !== undefined) descend(node.one, segments, from + 1, found);
+    if (node.more !== undefined) descendMore(node.more, text, segments, from, found);
+  }
 }
 
-let step = 0;
-
-/**
- * All patterns at once, as a set of nodes per segment: several `**` in a row cost no more than nodes × segments. A leaf
- * stays what it is, so the set is small.
- */
-function followAll<T>(root: SegmentTrie<T>, segments: readonly string[]): readonly SegmentTrie<T>[] {
-  let active: SegmentTrie<T>[] = [];
-  step++;
+/** All patterns at once, as a set of nodes per segment: several `**` in a row cost no more than nodes × segments. */
+function followAll<T>(root: SegmentTrie<T>, segments: readonly string[], found: T[]): void {
+  let active = new Set<SegmentTrie<T>>();
   activate(root, active);
   for (const text of segments) {
-    const next: SegmentTrie<T>[] = [];
-    step++;
+    const next = new Set<SegmentTrie<T>>();
     for (const node of active) advance(node, text, next);
     active = next;
   }
-  return active.filter((node) => node.ends.length > 0);
+  for (const node of active) take(node, found);
 }
 
-function activate<T>(node: SegmentTrie<T>, into: SegmentTrie<T>[]): void {
-  if (node.mark === step) return;
-  node.mark = step;
-  into.push(node);
-  if (node.any !== undefined) activate(node.any, into);
+function activate<T>(node: SegmentTrie<T> | undefined, into: Set<SegmentTrie<T>>): void {
+  if (node === undefined) return;
+  into.add(node);
+  if (node.any !== undefined) into.add(node.any);
 }
 
-function advance<T>(node: SegmentTrie<T>, text: string, into: SegmentTrie<T>[]): void {
+function advance<T>(node: SegmentTrie<T>, text: string, into: Set<SegmentTrie<T>>): void {
   if (node.loops) activate(node, into);
-  if (node.literals !== undefined) {
-    const literal = node.literals.get(text);
-    if (literal !== undefined) activate(literal, into);
-  }
-  if (node.one !== undefined) activate(node.one, into);
-  if (node.globs === undefined) return;
-  for (const glob of node.globs) if (matchesParts(glob.parts, text)) activate(glob.node, into);
+  if (node.text === text) activate(node.next, into);
+  activate(node.one, into);
+  activate(node.more?.literals.get(text), into);
+  for (const glob of node.more?.globs ?? []) if (matchesParts(glob.parts, text)) activate(glob.node, into);
 }
 
 /** Whether a text is these parts with anything between them: leftmost placement decides, in linear time. */
@@ -145,43 +175,32 @@ export function matchesParts(parts: readonly string[], text: string): boolean {
   return at <= text.length - tail.length;
 }
 
-/** Where an HTTP pattern ends: what else must hold for the request to match. */
-export interface HttpEnd<T> {
+/** What must hold besides the segments for a request to match an HTTP pattern. */
+export interface HttpEnd {
+  /** Upper-case, or `*`. */
   readonly method: string;
   /** A trailing slash is part of the pattern (`/a/`), absent from it (`/a`), or free (`/a/**`). */
   readonly slash: "absent" | "present" | "free";
-  readonly value: T;
 }
-
-export type HttpTrie<T> = SegmentTrie<HttpEnd<T>>;
 
 /**
- * Adds an HTTP pattern with its templates filled. `/a/b` and `/a/b/` are two paths unless `anySlash`, which a deny asks
- * for: upstreams often serve both, so a deny of one covers the other.
+ * Where a pattern ends. `/a/b` and `/a/b/` are two paths unless `anySlash`, which a deny asks for: upstreams often serve
+ * both, so a deny of one covers the other.
  */
-export function addHttpPattern<T>(
-  trie: HttpTrie<T>,
-  pattern: HttpPattern,
-  segments: readonly FilledSegment[],
-  value: T,
-  anySlash = false,
-): void {
-  const free = anySlash || segments.at(-1)?.kind === "any";
-  const slash = free ? "free" : pattern.source.endsWith("/") ? "present" : "absent";
-  addPattern(trie, segments, { method: pattern.method, slash, value });
+export function httpEnd(pattern: HttpPattern, anySlash = false): HttpEnd {
+  const free = anySlash || pattern.segments.at(-1)?.kind === "any";
+  return { method: pattern.method, slash: free ? "free" : pattern.source.endsWith("/") ? "present" : "absent" };
 }
 
-/** What the patterns that match stand for, appended to `out`. HEAD is not implied by GET. */
-export function collectHttp<T>(
-  trie: HttpTrie<T>,
+/** The ends of the HTTP patterns that a request matches. HEAD is not implied by GET. */
+export function matchHttp<T extends HttpEnd>(
+  trie: SegmentTrie<T>,
   method: string,
-  path: Extract<ReturnType<typeof parsePath>, { readonly ok: true }>,
-  out: T[],
-): void {
+  path: Extract<ParsedPath, { readonly ok: true }>,
+): readonly T[] {
   const other = path.trailingSlash ? "absent" : "present";
-  for (const node of findEnds(trie, path.segments)) {
-    for (const end of node.ends) {
-      if (end.slash !== other && (end.method === method || end.method === "*")) out.push(end.value);
-    }
-  }
+  const ends = findMatches(trie, path.segments);
+  const fits = (end: T) => end.slash !== other && (end.method === method || end.method === "*");
+  for (const end of ends) if (!fits(end)) return ends.filter(fits);
+  return ends;
 }

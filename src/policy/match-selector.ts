@@ -1,5 +1,5 @@
 import type { AttributeValue, JobIdentity, Kind, SelectorField, Vocabulary } from "../core/identity.ts";
-import { addPattern, type FilledSegment, findEnds, type SegmentTrie, segmentTrie } from "./match-path.ts";
+import { addPattern, type FilledSegment, findMatches, type SegmentTrie, segmentTrie } from "./match-path.ts";
 import type { SelectorClause, SelectorModel, StringPattern } from "./model.ts";
 
 /** What a selector means: in a deny, whatever is absent or unknown counts as matching. */
@@ -146,7 +146,7 @@ function fieldOf(identity: JobIdentity, field: string, vocabulary: Vocabulary): 
 function valueMatches(clause: CompiledClause, value: string | boolean): boolean {
   if (typeof value === "boolean") return clause.booleans.has(value);
   if (clause.texts.has(value)) return true;
-  return clause.globs !== undefined && findEnds(clause.globs, value.split("/")).length > 0;
+  return clause.globs !== undefined && findMatches(clause.globs, value.split("/")).length > 0;
 }
 
 export function attributeOf(identity: JobIdentity, field: string): AttributeValue | undefined {

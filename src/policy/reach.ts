@@ -3,7 +3,7 @@ import type { JobIdentity, Kind } from "../core/identity.ts";
 import type { CompiledDeny, CompiledRole, RoutedTarget } from "./compiled-rules.ts";
 import type { ConditionMemo, jobValues } from "./condition.ts";
 import type { FilledNats } from "./match-nats.ts";
-import type { HttpTrie } from "./match-path.ts";
+import type { HttpEnd, SegmentTrie } from "./match-path.ts";
 import type { SelectorMatch } from "./match-selector.ts";
 import type { Mode } from "./model.ts";
 
@@ -45,8 +45,8 @@ export interface Reach {
   readonly refusals: Refusals;
 }
 
-/** What every kind of rule says of its operation. */
-export interface RuleBase {
+/** What every kind of rule says of its operation. `method` and `slash` are for HTTP. */
+export interface RuleBase extends HttpEnd {
   readonly stream: boolean;
   /** The first template that this job cannot fill. It matches anything, so that a role can say so and a deny denies. */
   readonly unfilled: string | undefined;
@@ -54,14 +54,17 @@ export interface RuleBase {
 
 /** One operation of one rule, with its templates filled for one job. */
 export type Rule =
-  | (RuleBase & { readonly kind: "role"; readonly held: HeldRole; readonly allowed: Allowed })
+  | RoleRule
   | (RuleBase & { readonly kind: "near"; readonly near: NearRole })
   | (RuleBase & { readonly kind: "deny"; readonly held: HeldDeny });
 
-/** The decision of a rule without condition or limit, by mode: made once. */
-export interface Allowed {
-  enforce: Decision | undefined;
-  observe: Decision | undefined;
+export interface RoleRule extends RuleBase {
+  readonly kind: "role";
+  readonly held: HeldRole;
+  /** No condition, no limit, no unfilled template: the decision is the same every time and made once, by mode. */
+  readonly simple: boolean;
+  enforced: Decision | undefined;
+  observed: Decision | undefined;
 }
 
 /** Refusals that depend on nothing but their reason, or the deny without a condition, by mode: made once. */
@@ -71,7 +74,7 @@ export type Refusals = Readonly<Record<Mode, Map<ReasonCode | HeldDeny, Decision
 export interface TargetReach {
   readonly target: RoutedTarget;
   readonly hosts: readonly string[];
-  readonly http: HttpTrie<Rule>;
+  readonly http: SegmentTrie<Rule>;
   readonly nats: readonly { readonly pattern: FilledNats; readonly rule: Rule }[];
   readonly verbs: ReadonlyMap<string, readonly Rule[]>;
   /** Denies of the whole target. */

@@ -1,5 +1,5 @@
 import type { JobIdentity, Vocabulary } from "../core/identity.ts";
-import { addPattern, findEnds, type SegmentTrie, segmentTrie } from "./match-path.ts";
+import { addPattern, findMatches, type SegmentTrie, segmentTrie } from "./match-path.ts";
 import { attributeOf, type CompiledSelector, globSegments, type SelectorUse, valuesOf } from "./match-selector.ts";
 import type { SelectorClause, StringPattern } from "./model.ts";
 
@@ -75,7 +75,7 @@ function lookUp<R>(
   for (const value of values) {
     if (typeof value !== "string") continue;
     for (const entry of index.exact.get(value) ?? []) found.add(entry);
-    for (const node of findEnds(index.globs, value.split("/"))) for (const entry of node.ends) found.add(entry);
+    for (const entry of findMatches(index.globs, value.split("/"))) found.add(entry);
   }
 }
 

@@ -2,13 +2,13 @@ import type { JobIdentity } from "../core/identity.ts";
 import type { RoutedTarget } from "./compiled-rules.ts";
 import { fillHost, fillTemplate } from "./fill-template.ts";
 import { type FilledNats, fillNats } from "./match-nats.ts";
-import { addHttpPattern, type FilledSegment, type HttpTrie, segmentTrie } from "./match-path.ts";
+import { addPattern, type FilledSegment, httpEnd, type SegmentTrie, segmentTrie } from "./match-path.ts";
 import type { DenyModel, HttpPattern, OperationModel } from "./model.ts";
-import type { Reach, Rule, RuleBase, TargetReach } from "./reach.ts";
+import type { HeldRole, Reach, RoleRule, Rule, RuleBase, TargetReach } from "./reach.ts";
 
 interface Build {
   readonly identity: JobIdentity;
-  readonly http: HttpTrie<Rule>;
+  readonly http: SegmentTrie<Rule>;
   readonly nats: { readonly pattern: FilledNats; readonly rule: Rule }[];
   readonly verbs: Map<string, Rule[]>;
 }
@@ -21,12 +21,7 @@ export function buildTargetReach(target: RoutedTarget, reach: Reach): TargetReac
   for (const held of naming) {
     const { allow } = held.role.model;
     for (const operation of operationsOf(allow, name)) {
-      addRule(build, operation, (base) => ({
-        kind: "role",
-        held,
-        allowed: { enforce: undefined, observe: undefined },
-        ...base,
-      }));
+      addRule(build, operation, (base) => roleRule(held, base));
     }
   }
   for (const near of reach.near) {
@@ -69,22 +64,28 @@ function operationsOf(
 
 /** The hosts of a target with templates filled; those that cannot be are left out. */
 export function hostsOf(hosts: readonly string[], identity: JobIdentity): readonly string[] {
+  if (!hosts.some((host) => host.includes("${"))) return hosts; // one list for all jobs
   return hosts.flatMap((host) => fillHost(host, identity.variables) ?? []);
 }
 
+function roleRule(held: HeldRole, base: RuleBase): RoleRule {
+  const { condition, model } = held.role;
+  const simple = condition === undefined && model.limit === undefined && base.unfilled === undefined;
+  return { kind: "role", held, simple, enforced: undefined, observed: undefined, ...base };
+}
+
+const noPath = { method: "*", slash: "free", stream: false } as const;
+
 function addRule(build: Build, operation: OperationModel, make: (base: RuleBase) => Rule): void {
-  if (operation.kind === "http") {
-    addHttpRule(build, operation.pattern, make);
-    return;
-  }
-  if (operation.kind === "nats") {
+  if (operation.kind === "http") addHttpRule(build, operation.pattern, make);
+  else if (operation.kind === "nats") {
     const pattern = fillNats(operation.pattern, build.identity.variables);
-    build.nats.push({ pattern, rule: make({ stream: false, unfilled: pattern.unfilled }) });
-    return;
+    build.nats.push({ pattern, rule: make({ ...noPath, unfilled: pattern.unfilled }) });
+  } else {
+    const rules = build.verbs.get(operation.verb) ?? [];
+    rules.push(make({ ...noPath, unfilled: undefined }));
+    build.verbs.set(operation.verb, rules);
   }
-  const rules = build.verbs.get(operation.verb) ?? [];
-  rules.push(make({ stream: false, unfilled: undefined }));
-  build.verbs.set(operation.verb, rules);
 }
 
 function addHttpRule(build: Build, pattern: HttpPattern, make: (base: RuleBase) => Rule): void {
@@ -95,6 +96,6 @@ function addHttpRule(build: Build, pattern: HttpPattern, make: (base: RuleBase) 
     if (text === undefined) unfilled ??= segment.template.source;
     return text === undefined ? { kind: "param", name: "" } : { kind: "literal", text };
   });
-  const rule = make({ stream: pattern.stream, unfilled });
-  addHttpPattern(build.http, pattern, segments, rule, rule.kind === "deny");
+  const rule = make({ ...httpEnd(pattern), stream: pattern.stream, unfilled });
+  addPattern(build.http, segments, rule.kind === "deny" ? { ...rule, ...httpEnd(pattern, true) } : rule);
 }

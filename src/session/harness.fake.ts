@@ -13,7 +13,7 @@ import { createSweep } from "./sweep.ts";
 import { SessionTable } from "./table.ts";
 
 /** A wall and monotonic clock that moves only when told. */
-export class ManualClock {
+class ManualClock {
   #now = Date.parse("2026-11-24T09:30:00Z");
   now = (): number => this.#now;
   monotonic = (): number => this.#now - 1_000_000;
@@ -23,7 +23,7 @@ export class ManualClock {
 }
 
 /** A recorder in memory; `fail` makes it refuse like a full disk. */
-export class MemoryRecorder implements Recorder {
+class MemoryRecorder implements Recorder {
   readonly records: AuditRecord[] = [];
   fail = false;
   readonly #clock: ManualClock;

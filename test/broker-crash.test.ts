@@ -1,0 +1,162 @@
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, expect, test } from "vitest";
+import { createJobClient, type JobClient } from "../demo/job-client.ts";
+import { openJournal } from "../src/audit/journal.ts";
+import type { AuditRecord } from "../src/core/record.ts";
+import { seqOfId } from "../src/store/record-id.ts";
+import {
+  billing,
+  type CrashCi,
+  type LoadedJob,
+  loadUntilKilled,
+  type Promised,
+  startCrashCi,
+  startJob,
+} from "./broker-crash-load.ts";
+import { type BrokerInstallation, installBroker } from "./broker-installation.ts";
+import { startBrokerProcess } from "./broker-process.ts";
+import { askEdge } from "./edge-question.ts";
+
+const policy = `version: 1
+targets: { billing: { http: { hosts: [billing.internal] } } }
+who: { shop: { gitlab: { project: acme/shop } } }
+roles:
+  read-billing: { for: [shop], allow: { billing: ["GET /v1/invoices/**"] } }
+`;
+
+const cleanups: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
+});
+
+interface Crashes {
+  readonly installation: BrokerInstallation;
+  readonly ci: CrashCi;
+  readonly client: JobClient;
+  readonly promised: Promised[];
+  readonly jobs: LoadedJob[];
+}
+
+async function install(durable: "within_50ms" | "before_answer"): Promise<Crashes> {
+  const found: CrashCi[] = [];
+  const installation = await installBroker({
+    policy,
+    durable,
+    targets: ["billing"],
+    ci: async (url) => {
+      const started = await startCrashCi(url);
+      found.push(started);
+      return started.part;
+    },
+  });
+  const [ci] = found;
+  if (ci === undefined) throw new TypeError("the installation has a CI");
+  const client = createJobClient(installation.url, "");
+  cleanups.push(async () => {
+    await client.close();
+    await ci.gitlab.close();
+    installation.remove();
+  });
+  return { installation, ci, client, promised: [], jobs: [] };
+}
+
+interface Round {
+  /** The broker is killed when it has made so many promises. */
+  readonly afterPromises: number;
+  readonly ends: readonly LoadedJob["end"][];
+}
+
+const round = fc.record({
+  afterPromises: fc.integer({ min: 1, max: 160 }),
+  ends: fc.array(fc.constantFrom<LoadedJob["end"][]>("none", "client", "hook", "operator"), {
+    minLength: 4,
+    maxLength: 12,
+  }),
+});
+
+/** One load under which the broker is killed with -9, and a restart that is asked about everything of the load. */
+async function crash(crashes: Crashes, { afterPromises, ends }: Round): Promise<void> {
+  const { installation, ci, promised, jobs } = crashes;
+  const broker = await startBrokerProcess(installation.configPath);
+  let made = 0;
+  let gone: Promise<void> | undefined;
+  const onPromise = (one: Promised) => {
+    promised.push(one);
+    if (++made === afterPromises) gone = broker.kill("SIGKILL");
+  };
+  const loaded = await loadUntilKilled({ installation, ci, ends, onPromise, killed: () => gone !== undefined });
+  await gone;
+  jobs.push(...loaded);
+  const restarted = await startBrokerProcess(installation.configPath);
+  for (const job of loaded) await expectRemembered(crashes, job);
+  await expectPinned(crashes);
+  for (const job of jobs.filter(({ ended }) => ended)) await expectRefused(crashes, job);
+  await restarted.kill("SIGTERM");
+}
+
+/** Its token opens nothing again; its session is as it was left. */
+async function expectRemembered({ installation, ci, client }: Crashes, loaded: LoadedJob): Promise<void> {
+  const { job, subjectToken, idempotencyKey, accessToken, end, ended } = loaded;
+  expect((await client.exchange(subjectToken)).body.code).toBe("subject_token_replayed");
+  if (ended) {
+    expect((await client.exchange(subjectToken, idempotencyKey)).body.code).toBe("session_ended");
+    if (end !== "hook") return;
+    const fresh = await ci.gitlab.idToken(job, { aud: installation.url });
+    expect((await client.exchange(fresh)).body.code).toBe("job_over");
+  } else if (end === "none") {
+    const answer = await askEdge(installation, { ...billing, method: "GET", token: accessToken });
+    expect([answer.status, answer.reason]).toEqual([200, "allowed"]);
+  }
+}
+
+async function expectRefused({ installation }: Crashes, { accessToken, session }: LoadedJob): Promise<void> {
+  const answer = await askEdge(installation, { ...billing, method: "GET", token: accessToken });
+  expect([session, answer.status, answer.reason]).toEqual([session, 401, "session_ended"]);
+}
+
+/** The path is still pinned to the id it was first seen with. */
+async function expectPinned({ installation, ci, client }: Crashes): Promise<void> {
+  const claims = { project_id: "666", job_project_id: "666" };
+  const stranger = await ci.gitlab.idToken(startJob(ci), { aud: installation.url, claims });
+  expect((await client.exchange(stranger)).body.code).toBe("project_id_changed");
+  await ci.gitlab.flush();
+}
+
+async function allRecords({ installation }: Crashes): Promise<ReadonlyMap<string, AuditRecord>> {
+  const random = (bytes: number) => new Uint8Array(bytes);
+  const journal = await openJournal({ dir: join(installation.dataDir, "journal"), clock: { now: Date.now }, random });
+  const records = new Map<string, AuditRecord>();
+  for await (const record of journal.replay(1)) records.set(record.id, record);
+  await journal.close();
+  return records;
+}
+
+test("a broker killed with -9 under 20 loads loses no acknowledged record and revives no ended session", async () => {
+  const crashes = await install("before_answer");
+  for (const one of fc.sample(round, { numRuns: 20, seed: 8 })) await crash(crashes, one);
+  const { promised, jobs } = crashes;
+  expect(promised.length).toBeGreaterThan(1000);
+  for (const end of ["client", "hook", "operator"]) {
+    expect(jobs.filter((job) => job.end === end && job.ended).length).toBeGreaterThan(10);
+  }
+  const records = await allRecords(crashes);
+  expect(promised.filter(({ record, kind }) => records.get(record)?.kind !== kind)).toEqual([]);
+});
+
+test("where decisions are durable within 50 ms, every one lost in a crash is accounted for by a gap", async () => {
+  const crashes = await install("within_50ms");
+  for (const one of fc.sample(round, { numRuns: 5, seed: 50 })) await crash(crashes, one);
+  const { promised } = crashes;
+  const records = await allRecords(crashes);
+  const gaps = [...records.values()].flatMap((record) => (record.kind === "audit.gap" ? [record.data] : []));
+  expect(gaps.length).toBeGreaterThanOrEqual(5);
+  const lost = promised.filter(({ record, kind }) => records.get(record)?.kind !== kind);
+  expect(lost.filter(({ kind }) => kind !== "decision")).toEqual([]);
+  for (const { record } of lost) {
+    expect(records.has(record)).toBe(false);
+    const seq = seqOfId(record) ?? 0;
+    expect(gaps.some(({ after_seq, at_most }) => seq > after_seq && seq <= after_seq + at_most)).toBe(true);
+  }
+  expect(promised.length).toBeGreaterThan(lost.length);
+});
