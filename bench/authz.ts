@@ -14,6 +14,8 @@ interface Variant {
   readonly server: ServerProcess;
   readonly request: string;
   readonly results: LoadResult[];
+  /** Processor time of the server per request, µs, of each round. */
+  readonly cpu: number[];
 }
 
 async function main(): Promise<void> {
@@ -25,18 +27,18 @@ async function main(): Promise<void> {
     await broker("every decision durable within 50 ms", "within_50ms"),
     await broker("answer waits for the durable record", "before_answer"),
   ];
-  for (let round = 0; round < rounds; round++)
-    for (const variant of variants) variant.results.push(await measure(variant));
+  for (let round = 0; round < rounds; round++) for (const variant of variants) await measure(variant);
   const [base] = variants;
   const rps = (variant: Variant | undefined) =>
     median(variant?.results.map((result) => result.requestsPerSecond) ?? []);
   console.log(
     table([
-      ["server", "requests/s", "of bare", "p50 ms", "p99 ms", "failed"],
+      ["server", "requests/s", "of bare", "CPU µs each", "p50 ms", "p99 ms", "failed"],
       ...variants.map((variant) => [
         variant.name,
         thousands(rps(variant)),
         `${((100 * rps(variant)) / rps(base)).toFixed(0)} %`,
+        median(variant.cpu).toFixed(1),
         median(variant.results.map((result) => result.p50Ms)).toFixed(2),
         median(variant.results.map((result) => result.p99Ms)).toFixed(2),
         String(variant.results.reduce((sum, result) => sum + result.failed, 0)),
@@ -46,8 +48,12 @@ async function main(): Promise<void> {
   for (const { server } of variants) await server.stop();
 }
 
-function measure({ server, request }: Variant): Promise<LoadResult> {
-  return load({ port: server.port, request, connections, durationMs, expect: "HTTP/1.1 200" });
+async function measure({ server, request, results, cpu }: Variant): Promise<void> {
+  const before = await server.usage();
+  const result = await load({ port: server.port, request, connections, durationMs, expect: "HTTP/1.1 200" });
+  const after = await server.usage();
+  results.push(result);
+  cpu.push((after.cpu - before.cpu) / ((result.requestsPerSecond * durationMs) / 1000));
 }
 
 async function bare(): Promise<Variant> {
@@ -57,6 +63,7 @@ async function bare(): Promise<Variant> {
     server,
     request: await question(await makeInstallation(), "x".repeat(900)),
     results: [],
+    cpu: [],
   };
 }
 
@@ -66,7 +73,7 @@ async function broker(name: string, durable: "within_50ms" | "before_answer"): P
   const client = createJobClient(installation.url, "");
   const { body } = await client.exchange(await installation.subjectToken());
   await client.close();
-  return { name, server, request: await question(installation, String(body.access_token)), results: [] };
+  return { name, server, request: await question(installation, String(body.access_token)), results: [], cpu: [] };
 }
 
 /** What the rendered NGINX configuration sends, byte for byte the same for every server. */

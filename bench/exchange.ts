@@ -18,7 +18,7 @@ async function main(): Promise<void> {
   }
   const installation = await makeInstallation();
   const server = await startProcess(installation.configPath);
-  const idle = await server.memory();
+  const { memory: idle } = await server.usage();
   const client = createJobClient(installation.url, "");
   const tokens = await Promise.all(Array.from({ length: total + 1 }, () => installation.subjectToken()));
   const coldStart = performance.now();
@@ -37,7 +37,7 @@ async function main(): Promise<void> {
   console.log(`time to ready                           ${median(starts).toFixed(0)} ms`);
   console.log(`idle memory                             ${(idle / 1024 / 1024).toFixed(0)} MB`);
   console.log(
-    `memory after ${thousands(total)} sessions             ${((await server.memory()) / 1024 / 1024).toFixed(0)} MB`,
+    `memory after ${thousands(total)} sessions             ${((await server.usage()).memory / 1024 / 1024).toFixed(0)} MB`,
   );
   await client.close();
   await server.stop();

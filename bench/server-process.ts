@@ -12,14 +12,15 @@ export interface ServerProcess {
   readonly port: number;
   /** Milliseconds from start of the process to listening. */
   readonly readyMs: number;
-  /** Resident memory now, bytes. */
-  memory(): Promise<number>;
+  /** Resident memory now, bytes, and processor time used so far by all its threads, µs. */
+  usage(): Promise<{ readonly memory: number; readonly cpu: number }>;
   stop(): Promise<void>;
 }
 
 interface Message {
   readonly port?: number;
-  readonly rss?: number;
+  readonly memory?: number;
+  readonly cpu?: number;
 }
 
 export async function startProcess(what: string): Promise<ServerProcess> {
@@ -29,9 +30,10 @@ export async function startProcess(what: string): Promise<ServerProcess> {
   return {
     port,
     readyMs: performance.now() - start,
-    async memory() {
-      child.send("memory");
-      return (await next(child)).rss ?? Number.NaN;
+    async usage() {
+      child.send("usage");
+      const { memory = Number.NaN, cpu = Number.NaN } = await next(child);
+      return { memory, cpu };
     },
     stop: () =>
       new Promise((resolve) => {
@@ -52,9 +54,14 @@ async function run(what: string): Promise<void> {
   const { port, stop } = what === "bare" ? await bare() : await broker(what);
   process.send?.({ port });
   process.on("message", (message) => {
-    if (message === "memory") process.send?.({ rss: process.memoryUsage.rss() });
+    if (message === "usage") process.send?.({ memory: process.memoryUsage.rss(), cpu: cpuTime() });
     else void stop().then(() => process.disconnect());
   });
+}
+
+function cpuTime(): number {
+  const { user, system } = process.cpuUsage();
+  return user + system;
 }
 
 async function bare(): Promise<{ port: number; stop: () => Promise<void> }> {

@@ -42,13 +42,14 @@ export function run(program: string, args: readonly string[], env: JobEnv): Prom
 }
 
 /**
- * The arguments of an `exec` whose command makes one request to the billing API for each `<method> <path>` line of its
- * stdin, through its listener, and prints the status of each.
+ * The arguments of an `exec` whose command obeys the lines of its stdin: `<method> <path>` makes one request to the
+ * billing API through its listener and prints the status; `token` prints the access token.
  */
-export function execRequests(edgeUrl: string, ...options: readonly string[]): readonly string[] {
-  const loop =
-    'while read -r method path; do curl -s -o /dev/null -w "%{http_code}\\n" -X "$method" "$WAYLEAVE_BILLING_URL$path"; done';
-  return ["exec", "--target", `billing=${edgeUrl}`, ...options, "--", "sh", "-c", loop];
+export function execRequests(edgeUrl: string): readonly string[] {
+  const request = 'curl -s -o /dev/null -w "%{http_code}\\n" -X "$method" "$WAYLEAVE_BILLING_URL$path"';
+  const obey = `case $method in token) cat "$WAYLEAVE_TOKEN_FILE"; echo ;; *) ${request} ;; esac`;
+  const loop = `while read -r method path; do ${obey}; done`;
+  return ["exec", "--target", `billing=${edgeUrl}`, "--", "sh", "-c", loop];
 }
 
 function start(program: string, args: readonly string[], env: JobEnv): JobProcess {

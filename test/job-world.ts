@@ -36,7 +36,7 @@ export interface JobWorld {
 export interface JobWorldOptions {
   readonly timings?: NonNullable<WorldOptions["timings"]>;
   /** Changes the configuration of the CI. */
-  readonly ci?: (ci: GitlabCi, brokerUrl: string) => CiPart;
+  readonly ci?: (ci: GitlabCi) => CiPart;
 }
 
 export async function startJobWorld(options: JobWorldOptions = {}): Promise<JobWorld> {
@@ -49,15 +49,19 @@ export async function startJobWorld(options: JobWorldOptions = {}): Promise<JobW
     ...(options.timings === undefined ? {} : { timings: options.timings }),
     ci: async (brokerUrl, ca) => {
       started = await startGitlabCi(brokerUrl, ca);
-      return options.ci?.(started, brokerUrl) ?? started.part;
+      return options.ci?.(started) ?? started.part;
     },
+  }).catch(async (error: unknown) => {
+    await Promise.all([started?.gitlab.close(), proxy.close()]);
+    rmSync(directory, { recursive: true, force: true });
+    throw error;
   });
   proxy.leadTo(world.broker.url);
   const records = await followRecords(world);
   if (started === undefined) throw new TypeError("the world has a CI");
   const ci = started;
   const env: JobWorld["env"] = (job, token) => ({
-    ...runnerEnv(directory, world),
+    ...runnerEnv(directory, world, "CI_PROJECT_DIR"),
     CI_SERVER_URL: ci.gitlab.issuer,
     CI_JOB_ID: String(job.id),
     CI_JOB_NAME: job.name,
@@ -90,8 +94,8 @@ export async function startJobWorld(options: JobWorldOptions = {}): Promise<JobW
   };
 }
 
-/** What a runner gives every job, whichever CI: a machine's folders, and the private CA it trusts. */
-export function runnerEnv(directory: string, world: DemoWorld): JobEnv {
+/** What a runner gives every job, whichever CI: a machine's folders, one of them the checkout, and the private CA it trusts. */
+export function runnerEnv(directory: string, world: DemoWorld, checkoutVariable: string): JobEnv {
   const machine = mkdtempSync(join(directory, "machine-"));
   const folder = (name: string) => {
     mkdirSync(join(machine, name), { mode: 0o700 });
@@ -101,7 +105,7 @@ export function runnerEnv(directory: string, world: DemoWorld): JobEnv {
     PATH: process.env.PATH ?? "",
     HOME: folder("home"),
     XDG_RUNTIME_DIR: folder("run"),
-    CI_PROJECT_DIR: folder("project"),
+    [checkoutVariable]: folder("project"),
     SSL_CERT_FILE: join(world.directory, "ca.pem"),
     WAYLEAVE_URL: world.config.issuer,
   };

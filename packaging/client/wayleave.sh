@@ -1,7 +1,8 @@
 #!/bin/sh
 # Wayleave for images that have nothing but sh and curl: the session of one CI job, as a bearer of short tokens.
 #
-# Get it:  curl -fsS "$WAYLEAVE_URL/client.sh" -o wayleave.sh      (its checksum: $WAYLEAVE_URL/client.sh.sha256)
+# Get it:    curl -fsS "$WAYLEAVE_URL/client.sh" -o wayleave.sh
+# Check it:  curl -fsS "$WAYLEAVE_URL/client.sh.sha256" | sha256sum -c
 #
 #   sh wayleave.sh exchange [TARGET...]          open this job's session (the other commands do it where needed)
 #   sh wayleave.sh token [TARGET...]             print the path of a file, mode 0600, that holds an access token

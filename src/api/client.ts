@@ -8,9 +8,9 @@ export function clientRoutes(script: string) {
     app.get("/client.sh", async (_request, reply) =>
       reply.type("text/x-shellscript; charset=utf-8").header("etag", `"${checksum}"`).send(script),
     );
-    // The form `sha256sum -c` reads.
+    // The form `sha256sum -c` reads, with the name that the script's first lines save it under.
     app.get("/client.sh.sha256", async (_request, reply) =>
-      reply.type("text/plain; charset=utf-8").send(`${checksum}  client.sh\n`),
+      reply.type("text/plain; charset=utf-8").send(`${checksum}  wayleave.sh\n`),
     );
   };
 }

@@ -4,11 +4,17 @@ import type { OAuthErrorResponse } from "./contract.ts";
 import { fromFramework, logFault } from "./problem.ts";
 
 /**
- * Any error as token-endpoint JSON: refusals 400 (401 only for `invalid_client`), faults 500/503.
+ * Any error as token-endpoint JSON: refusals 400 (401 only for `invalid_client`), faults 500/503. `record` is the id of
+ * the refusal's record, where there is one.
  *
  * @see RFC 6749 §5.2
  */
-export function oauthError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+export function oauthError(
+  error: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  record?: string,
+): FastifyReply {
   const known = fromFramework(error) ?? asWayleaveError(error);
   logFault(request.log, known);
   const { oauth, http } = known.wire;
@@ -17,6 +23,7 @@ export function oauthError(error: unknown, request: FastifyRequest, reply: Fasti
     error: oauth,
     error_description: ascii(known.message),
     code: known.code,
+    ...(record === undefined ? {} : { record }),
   };
   return reply.code(status).header("cache-control", "no-store").header("pragma", "no-cache").send(body);
 }

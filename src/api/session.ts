@@ -12,7 +12,7 @@ export interface SessionRouteDeps extends ProofDeps {
   /** Seconds between heartbeats. */
   readonly beatSeconds: number;
   /** The session of a refresh token, with the bound key's thumbprint where one was proven. Throws. */
-  byRefreshToken(token: string, jkt: string | undefined): Promise<Session>;
+  byRefreshToken(token: string, jkt: string | undefined, options?: { readonly evenEnded: boolean }): Promise<Session>;
   find(id: string): Session | undefined;
   beat(session: Session, lease: string): Promise<void>;
   release(session: Session, lease: string): Promise<void>;
@@ -63,7 +63,7 @@ export function sessionRoutes(deps: SessionRouteDeps) {
     });
 
     app.get<{ Params: { id: string } }>("/v1/session/decisions/:id", async (request) => {
-      const session = await caller(request);
+      const session = await owner(request);
       const record = recordIdPattern.test(request.params.id) ? await deps.record(request.params.id) : undefined;
       // Somebody else's record is not told apart from none.
       if (record?.session !== session.id) {
@@ -72,6 +72,13 @@ export function sessionRoutes(deps: SessionRouteDeps) {
       return deps.explain(record);
     });
   };
+
+  /** As `caller`, and also for an ended session: a job may read why it was refused after its end. */
+  async function owner(request: FastifyRequest): Promise<Session> {
+    const token = bearer(request);
+    if (token === undefined) return caller(request);
+    return deps.byRefreshToken(token, await jktOf(deps, request, token), { evenEnded: true });
+  }
 
   /** The session the request speaks for: by refresh token, or by the bound key's proof and the session's id. */
   async function caller(request: FastifyRequest): Promise<Session> {

@@ -36,13 +36,16 @@ const subjectTokenTypes: readonly string[] = [
 
 /** `POST /oauth2/token` (RFC 8693, RFC 6749 §6) and `POST /oauth2/revoke` (RFC 7009). */
 export function tokenRoutes(deps: TokenRouteDeps) {
+  /** The record of each refusal that has one, until it is answered. */
+  const recorded: Recorded = new WeakMap();
+
   return async (app: FastifyInstance): Promise<void> => {
     readForm(app);
-    app.setErrorHandler(oauthError);
+    app.setErrorHandler((error: Error, request, reply) => oauthError(error, request, reply, recorded.get(error)));
 
     app.post("/oauth2/token", async (request, reply) => {
       const form = Form.of(request.body);
-      const issued = await grant(deps, request, form);
+      const issued = await grant(deps, recorded, request, form);
       return reply.header("cache-control", "no-store").header("pragma", "no-cache").send(tokenResponse(deps, issued));
     });
 
@@ -54,9 +57,11 @@ export function tokenRoutes(deps: TokenRouteDeps) {
   };
 }
 
-async function grant(deps: TokenRouteDeps, request: FastifyRequest, form: Form): Promise<Issued> {
+type Recorded = WeakMap<Error, string>;
+
+async function grant(deps: TokenRouteDeps, recorded: Recorded, request: FastifyRequest, form: Form): Promise<Issued> {
   const type = form.one("grant_type");
-  if (type === exchangeGrant) return exchange(deps, request, form);
+  if (type === exchangeGrant) return exchange(deps, recorded, request, form);
   if (type !== "refresh_token") refuseGrant(type);
   const refreshToken = form.required("refresh_token");
   return deps.refresh({
@@ -66,7 +71,12 @@ async function grant(deps: TokenRouteDeps, request: FastifyRequest, form: Form):
   });
 }
 
-async function exchange(deps: TokenRouteDeps, request: FastifyRequest, form: Form): Promise<Issued> {
+async function exchange(
+  deps: TokenRouteDeps,
+  recorded: Recorded,
+  request: FastifyRequest,
+  form: Form,
+): Promise<Issued> {
   const subjectToken = form.required("subject_token");
   const trace = traceOf(request);
   try {
@@ -83,7 +93,7 @@ async function exchange(deps: TokenRouteDeps, request: FastifyRequest, form: For
     if (error instanceof WayleaveError) {
       const { code, message: detail } = error;
       const data = { code, detail, token: deps.fingerprint(subjectToken), from: request.ip };
-      deps.note({ kind: "exchange.refused", ...(trace === undefined ? {} : { trace }), data });
+      recorded.set(error, deps.note({ kind: "exchange.refused", ...(trace === undefined ? {} : { trace }), data }));
     }
     throw error;
   }
@@ -116,7 +126,7 @@ function tokenResponse(deps: TokenRouteDeps, issued: Issued): TokenResponse {
 function refuseGrant(grant: string | undefined): never {
   throw new WayleaveError(
     "unsupported_grant_type",
-    `grant_type ${JSON.stringify(grant ?? "")} is not supported; use ${exchangeGrant} or refresh_token.`,
+    `${grant === undefined ? "There is no grant_type" : "This grant_type is not supported"}; use ${exchangeGrant} or refresh_token.`,
   );
 }
 

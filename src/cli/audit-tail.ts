@@ -14,7 +14,8 @@ export const auditTail: CliCommand = {
     const onSignal = () => stop.abort();
     process.once("SIGINT", onSignal).once("SIGTERM", onSignal);
     try {
-      for await (const line of operator.lines(`/v1/records/stream${filterQuery(input)}`, stop.signal)) {
+      const opened = () => io.stderr.write("wayleave: waiting for records, until Ctrl-C\n");
+      for await (const line of operator.lines(`/v1/records/stream${filterQuery(input)}`, stop.signal, opened)) {
         io.stdout.write(input.flag("json") ? `${line}\n` : recordLine(io, JSON.parse(line) as AuditRecord));
       }
       return 0;

@@ -13,6 +13,10 @@ export interface InitPlan {
   /** The broker's own address. */
   readonly issuer: string;
   readonly trustDomain: string;
+  /** Host and port the broker listens on. */
+  readonly listen: string;
+  /** Absolute path on the gateway's machine. */
+  readonly accessLog: string;
   readonly caFile?: string;
 }
 
@@ -22,6 +26,11 @@ export const planOptions: readonly CliWord[] = [
   { spec: "--upstream <host>", doc: "the service behind your NGINX, by its host name or URL" },
   { spec: "--issuer <url>", doc: "address jobs reach this broker at (default: http://127.0.0.1:8700)" },
   { spec: "--trust-domain <name>", doc: "SPIFFE trust domain (default: wayleave.internal)" },
+  {
+    spec: "--listen <address>",
+    doc: "host and port this broker listens on (default: 127.0.0.1, and 8700 or the issuer's port)",
+  },
+  { spec: "--access-log <file>", doc: "where your NGINX shall log requests (default: /var/log/nginx/wayleave.log)" },
   { spec: "--ca-file <file>", doc: "PEM certificates to trust for GitLab" },
   { spec: "--yes", doc: "ask nothing: take defaults for what is not given" },
 ];
@@ -66,13 +75,22 @@ function checkPlan(
   }
   const host = hostOf(upstream);
   const caFile = input.text("caFile");
+  const issuer = trimmed(input.text("issuer") ?? "http://127.0.0.1:8700");
+  if (!URL.canParse(issuer)) {
+    throw new WayleaveError(
+      "invalid_request",
+      `--issuer ${JSON.stringify(issuer)} is no URL. Write https://wayleave.example.`,
+    );
+  }
   return {
     gitlabUrl: trimmed(gitlabUrl),
     project,
     host,
     target: targetOf(host),
-    issuer: trimmed(input.text("issuer") ?? "http://127.0.0.1:8700"),
+    issuer,
     trustDomain: input.text("trustDomain") ?? "wayleave.internal",
+    listen: input.text("listen") ?? listenAddress(issuer),
+    accessLog: input.text("accessLog") ?? "/var/log/nginx/wayleave.log",
     ...(caFile === undefined ? {} : { caFile }),
   };
 }
@@ -103,4 +121,10 @@ function hostOf(upstream: string): string {
 function targetOf(host: string): string {
   const [word = ""] = host.split(".");
   return /^[a-z]/.test(word) ? word.replace(/-+$/, "") : "service";
+}
+
+/** The loopback address a local issuer URL names; the default one for a broker that a proxy fronts. */
+function listenAddress(issuer: string): string {
+  const { protocol, port } = new URL(issuer);
+  return `127.0.0.1:${protocol === "http:" && port !== "" ? port : "8700"}`;
 }

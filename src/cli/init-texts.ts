@@ -2,11 +2,11 @@ import type { InitPlan } from "./init-plan.ts";
 
 /** `wayleave.yaml` of a first installation. */
 export function configText(plan: InitPlan): string {
-  const { issuer, trustDomain, gitlabUrl, target, caFile } = plan;
+  const { issuer, trustDomain, listen, gitlabUrl, target, accessLog, caFile } = plan;
   return `# Wayleave. Every key: wayleave config schema, docs/reference/config.md. Check: wayleave config check
 issuer: ${yaml(issuer)} # how jobs reach this broker; the \`aud\` of their id tokens
 trust_domain: ${yaml(trustDomain)}
-listen: { address: "${listenAddress(issuer)}" }
+listen: { address: ${JSON.stringify(listen)} }
 data: ./data
 policy: ./policy
 keys: { encryption_key_file: ./secrets/encryption.key }
@@ -23,6 +23,7 @@ gateways:
     kind: nginx
     targets: [${target}]
     secret_file: ./secrets/edge-1.secret
+    access_log: ${JSON.stringify(accessLog)} # JSON, one line a request
 `;
 }
 
@@ -49,24 +50,36 @@ tests:
 }
 
 /** What the reader adds to their pipeline. */
-export function pipelineText({ issuer, target, host }: InitPlan): string {
-  return `  job:
-    id_tokens: { WAYLEAVE_ID_TOKEN: { aud: ${yaml(issuer)} } }
-    script:
-      - wayleave exec --target ${target} -- sh -c 'curl -fsS "$WAYLEAVE_${target.toUpperCase().replaceAll("-", "_")}_URL/health"' # ${host}
-    after_script: [wayleave end]
+export function pipelineText({ issuer, target, caFile }: InitPlan): string {
+  return `job:
+  id_tokens: { WAYLEAVE_ID_TOKEN: { aud: ${yaml(issuer)} } }
+${caFile === undefined ? "" : "  variables: { SSL_CERT_FILE: $CI_SERVER_TLS_CA_FILE }  # your private CA\n"}  script:
+    - wayleave exec --target ${target} -- sh -c 'curl -fsS "$WAYLEAVE_${target.toUpperCase().replaceAll("-", "_")}_URL/health"'
+  after_script: [wayleave end]
+`;
+}
+
+/** Where the rendered files belong in the reader's NGINX. */
+export function nginxText({ host, target }: InitPlan, folder: string): string {
+  return `http {
+    include ${folder}/wayleave-http.conf;
+
+    server {  # the one for ${host}
+        include ${folder}/wayleave-server.conf;
+
+        location / {
+            include ${folder}/wayleave-location-${target}.conf;
+            proxy_pass …;  # yours, with no path after the host
+        }
+    }
+}
 `;
 }
 
 /** Plain where YAML reads it as the same text, quoted where not. */
 function yaml(text: string): string {
-  return /^[A-Za-z][A-Za-z0-9_./-]*$/.test(text) && !/^(true|false|null|yes|no|on|off)$/i.test(text)
+  return /^(https?:\/\/)?[A-Za-z][A-Za-z0-9_./-]*(:\d+)?(\/[A-Za-z0-9_./-]*)?$/.test(text) &&
+    !/^(true|false|null|yes|no|on|off)$/i.test(text)
     ? text
     : JSON.stringify(text);
-}
-
-/** The loopback address a local issuer URL names; the default one for a broker that a proxy fronts. */
-function listenAddress(issuer: string): string {
-  const { protocol, port } = new URL(issuer);
-  return `127.0.0.1:${protocol === "http:" && port !== "" ? port : "8700"}`;
 }

@@ -90,7 +90,7 @@ describe("init", () => {
     const io = fakeIo();
     expect(await init(io)).toBe(5);
     expect(io.out().replaceAll(/\s+/g, " ")).toContain(
-      "could not be fetched (no keys). Check the address; a private CA goes into ca_file",
+      "could not be fetched (no keys). Correct `url` in wayleave.yaml, relative root included",
     );
     expect(existsSync(join(io.cwd, "wayleave.yaml"))).toBe(true);
   });

@@ -5,7 +5,7 @@ import { WayleaveError } from "../core/errors.ts";
 import { type CliCommand, Input } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { askPlan, type InitPlan, planOptions } from "./init-plan.ts";
-import { configText, pipelineText, policyText } from "./init-texts.ts";
+import { configText, nginxText, pipelineText, policyText } from "./init-texts.ts";
 import { loadWholeConfig } from "./load-config.ts";
 import { writeIncludes } from "./render-nginx.ts";
 import { count, labelled, painter } from "./terminal.ts";
@@ -37,24 +37,30 @@ export const init: CliCommand = {
     const paint = painter(io, io.stdout);
     const keys = await issuerKeys(io, plan).catch((error: unknown) => error as WayleaveError);
     const reached = typeof keys === "number";
+    const folder = join("nginx", "edge-1");
+    const written = [...files, { path: `${folder}/`, what: `${includes.files.length} files for your NGINX` }];
     io.stdout.write(
       labelled(paint, [
-        ...files.map(({ path, what }) => ({ label: "wrote", text: `${path}  ${what}` })),
-        { label: "wrote", text: `${join("nginx", "edge-1")}/  ${includes.files.length} files for your NGINX` },
+        ...written.map(({ path, what }) => ({ label: "wrote", text: `${path.padEnd(pathWidth)}  ${what}` })),
         {
           label: "issuer",
           text: reached ? `${plan.gitlabUrl} answers with ${count(keys, "key")}` : `not reached: ${keys.message}`,
         },
+        ...(plan.issuer.startsWith("http:")
+          ? [{ label: "note", text: `jobs on other machines cannot reach ${plan.issuer}; they need an https address` }]
+          : []),
       ]),
     );
-    io.stdout.write(`\nIn ${plan.project}, .gitlab-ci.yml:\n\n${pipelineText(plan)}\n`);
-    io.stdout.write(
-      `In your NGINX, once in http { } and in the server and location of ${plan.host}:\n\n${nginxText(io, plan)}\n`,
-    );
-    io.stdout.write("Then:  wayleave serve\n");
+    const heading = (text: string) => `\n${paint("bold", text)}\n\n`;
+    io.stdout.write(`${heading(`In .gitlab-ci.yml of ${plan.project}:`)}${pipelineText(plan)}`);
+    io.stdout.write(`${heading("In your NGINX:")}${nginxText(plan, resolve(io.cwd, folder))}`);
+    io.stdout.write(`\n${paint("bold", "Then:")}  wayleave serve\n`);
     return reached ? 0 : keys.wire.exit;
   },
 };
+
+/** Of `secrets/encryption.key`: what stands behind the paths lines up. */
+const pathWidth = 22;
 
 interface NewFile {
   readonly path: string;
@@ -92,13 +98,6 @@ async function renderFirst(io: CommandIo) {
   return writeIncludes(io, input, { gateway, folder, directory: folder, policyPath: config.policyPath });
 }
 
-function nginxText(io: CommandIo, { target }: InitPlan): string {
-  const folder = resolve(io.cwd, "nginx", "edge-1");
-  return ["wayleave-http.conf", "wayleave-server.conf", `wayleave-location-${target}.conf`]
-    .map((name) => `  include ${join(folder, name)};\n`)
-    .join("");
-}
-
 /** How many keys the issuer publishes. Rejects `issuer_unreachable`, saying what to do. */
 async function issuerKeys(io: CommandIo, { gitlabUrl, caFile }: InitPlan): Promise<number> {
   const { Agent, request } = await import("undici");
@@ -120,11 +119,11 @@ async function issuerKeys(io: CommandIo, { gitlabUrl, caFile }: InitPlan): Promi
     return keys.length;
   } catch (cause) {
     const why = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message;
-    throw new WayleaveError(
-      "issuer_unreachable",
-      `The keys of ${gitlabUrl} could not be fetched (${why}). Check the address; a private CA goes into ca_file, and an instance out of reach needs jwks_file.`,
-      { cause },
-    );
+    const next = /CERT|SIGNATURE|ISSUER/.test(why)
+      ? "Its certificate is not signed by a CA known here: add `ca_file: <PEM file>` to the issuer in wayleave.yaml."
+      : "Correct `url` in wayleave.yaml, relative root included; an instance out of reach needs `jwks_file`.";
+    const detail = `The keys of ${gitlabUrl} could not be fetched (${why}). ${next}`;
+    throw new WayleaveError("issuer_unreachable", detail, { cause });
   } finally {
     await dispatcher.destroy();
   }

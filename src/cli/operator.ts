@@ -8,8 +8,8 @@ import type { CommandIo } from "./command-io.ts";
 export interface Operator {
   get<T>(path: string): Promise<T>;
   post<T>(path: string, body: unknown): Promise<T>;
-  /** Lines of a stream as they arrive, until the signal aborts or the broker closes it. */
-  lines(path: string, signal: AbortSignal): AsyncGenerator<string>;
+  /** Lines of a stream as they arrive, until the signal aborts or the broker closes it; `opened` is called before the first. */
+  lines(path: string, signal: AbortSignal, opened: () => void): AsyncGenerator<string>;
   close(): Promise<void>;
 }
 
@@ -42,9 +42,10 @@ export async function connectOperator(io: Pick<CommandIo, "env">, input: Input):
   return {
     get: (path) => ask("GET", path),
     post: (path, body) => ask("POST", path, body),
-    async *lines(path, signal) {
+    async *lines(path, signal, opened) {
       const response = await send("GET", path, undefined, signal);
       if (response.statusCode >= 300) throw refused(response.statusCode, await response.body.text());
+      opened();
       yield* linesOf(response.body, signal);
     },
     close: () => agent.destroy(),

@@ -9,7 +9,7 @@ export function refusalText(paint: Paint, explained: Omit<ExplainResponse, "sour
   const observed = explained.title.startsWith("would deny");
   const colour = observed ? "yellow" : explained.title.startsWith("denied") ? "red" : "bold";
   const lines = explained.lines.map(({ label, text }) => ({ label: printable(label), text: printable(text) }));
-  if (observed) lines.unshift({ label: "observed", text: "let through: this target refuses nothing until it says mode: enforce" });
+  if (observed) lines.unshift({ label: "observed", text: "it was let through; mode: enforce would have refused it" });
   if (!lines.some(({ label }) => label === "details") && prefix !== "") {
     lines.push({ label: "details", text: `wayleave explain ${record}` });
   }

@@ -1,8 +1,9 @@
-import { chmodSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { GatewayConfig } from "../config/config.ts";
 import { WayleaveError } from "../core/errors.ts";
-import { type CliCommand, configOption, type Input, jsonOption, printJson } from "./command.ts";
+import type { LintTarget } from "../gateway/nginx/lint.ts";
+import { type CliCommand, configOption, configPath, type Input, jsonOption, printJson } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { loadWholeConfig } from "./load-config.ts";
 import { compilePolicy, printDiagnostics } from "./policy-source.ts";
@@ -75,6 +76,7 @@ export async function writeIncludes(
       targets: gateway.targets,
       directory,
       njs: gateway.njs,
+      ...(gateway.accessLog === undefined ? {} : { accessLog: gateway.accessLog }),
       ...(gateway.cacheMs >= 1000 ? { cacheSeconds: Math.floor(gateway.cacheMs / 1000) } : {}),
     },
     policy,
@@ -102,6 +104,16 @@ function pick(gateways: readonly GatewayConfig[], name: string | undefined): Gat
   throw new WayleaveError("not_found", `${what}; the configuration has: ${names}.`);
 }
 
+/** Targets of the gateway with their hosts, by which forgotten servers are found; undefined on a machine without the configuration. */
+async function frontedTargets(io: CommandIo, input: Input): Promise<readonly LintTarget[] | undefined> {
+  if (input.text("config") === undefined && !existsSync(resolve(io.cwd, configPath(io, input)))) return undefined;
+  const { gateways, policyPath } = await loadWholeConfig(io, input);
+  const { policy } = await compilePolicy(io, input, policyPath);
+  const asked = input.text("gateway");
+  const fronting = asked === undefined ? gateways : [pick(gateways, asked)];
+  return [...new Set(fronting.flatMap(({ targets }) => targets))].flatMap((name) => policy.targets.get(name) ?? []);
+}
+
 async function lint(io: CommandIo, input: Input, path: string): Promise<number> {
   const { lintNginx } = await import("../gateway/nginx/lint.ts");
   let text: string;
@@ -121,13 +133,18 @@ async function lint(io: CommandIo, input: Input, path: string): Promise<number> 
       return undefined; // the lint says which include it could not see
     }
   };
-  const diagnostics = lintNginx({ file: path, text, read, glob: (pattern) => globSync(pattern).toSorted() });
+  const glob = (pattern: string): readonly string[] => globSync(pattern).toSorted();
+  const targets = await frontedTargets(io, input);
+  const diagnostics = lintNginx({ file: path, text, read, glob, ...(targets === undefined ? {} : { targets }) });
   if (input.flag("json")) printJson(io, { diagnostics });
   else {
     const names = new Set([path, ...diagnostics.map(({ place }) => place.file)]);
     const files = [...names].map((name) => ({ name, text: read(name) ?? "" }));
     await printDiagnostics(io, { diagnostics, files });
     io.stdout.write(`${count(diagnostics.length, "finding")} in ${path}\n`);
+    if (targets === undefined) {
+      io.stdout.write("no wayleave.yaml here: servers that forgot the includes were not looked for; say --config\n");
+    }
   }
   return diagnostics.some(({ severity }) => severity === "error") ? 2 : 0;
 }

@@ -33,7 +33,7 @@ export const sessionList: CliCommand = {
 };
 
 function row({ id, state, end_reason, opened_at, identity, roles }: SessionSummary): readonly string[] {
-  const what = state === "ended" && end_reason !== undefined ? `ended: ${end_reason.replaceAll("_", " ")}` : state;
+  const what = state === "ended" && end_reason !== undefined ? end_reason : state;
   const job = `${identity.job.name ?? ""}#${identity.job.id}`;
   return [id, what, opened_at.slice(0, 19), identity.project.path, job, roles.join(",")].map(printable);
 }

@@ -1,4 +1,5 @@
-import { type FSWatcher, watch } from "node:fs";
+import { type FSWatcher, statSync, watch } from "node:fs";
+import { basename, dirname } from "node:path";
 import { vocabulary } from "../ci/providers.ts";
 import { readPolicyFiles } from "../config/policy-files.ts";
 import { WayleaveError } from "../core/errors.ts";
@@ -23,7 +24,10 @@ export class PolicyRefused extends WayleaveError {
     const [first] = diagnostics;
     const where =
       first === undefined ? "" : `${first.place.file}:${first.place.line}:${first.place.column}: ${first.message}`;
-    super("policy_invalid", `${diagnostics.length} problems; the first: ${where}. See \`wayleave policy check\`.`);
+    super(
+      "policy_invalid",
+      `${diagnostics.length === 1 ? "1 problem" : `${diagnostics.length} problems; the first`}: ${where}. See \`wayleave policy check\`.`,
+    );
     this.diagnostics = diagnostics;
   }
 }
@@ -50,7 +54,7 @@ export async function openPolicySource(options: PolicySourceOptions): Promise<Po
   let current = await load(options);
   let problem: string | undefined;
 
-  const reload = async (): Promise<LoadedPolicy> => {
+  const reloadOnce = async (): Promise<LoadedPolicy> => {
     try {
       const next = await load(options);
       problem = undefined;
@@ -62,11 +66,19 @@ export async function openPolicySource(options: PolicySourceOptions): Promise<Po
     }
   };
 
+  let last: Promise<unknown> = Promise.resolve();
+  // One after the other: what was read earlier must not come into force later.
+  const reload = (): Promise<LoadedPolicy> => {
+    const next = last.then(reloadOnce, reloadOnce);
+    last = next;
+    return next;
+  };
+
   return {
     current: () => current,
     problem: () => problem,
     reload,
-    watch: (onReload) => watchFiles(options.path, () => reload().then(onReload, onReload)),
+    watch: (onReload) => watchFiles(options.path, () => void reload().then(onReload, onReload)),
   };
 }
 
@@ -88,11 +100,14 @@ async function load(options: PolicySourceOptions): Promise<LoadedPolicy> {
 /** An editor writes a file in several steps: wait until it has been quiet for a moment. */
 const settleMs = 150;
 
+/** The folder is watched, not the file: a file that is replaced by renaming another one would be watched no more. */
 function watchFiles(path: string, onChange: () => void): () => void {
   let timer: NodeJS.Timeout | undefined;
   let watcher: FSWatcher | undefined;
   try {
-    watcher = watch(path, () => {
+    const folder = statSync(path).isDirectory();
+    watcher = watch(folder ? path : dirname(path), (_event, name) => {
+      if (!folder && name !== null && name !== basename(path) && !isBeside(name)) return;
       clearTimeout(timer);
       timer = setTimeout(onChange, settleMs);
     });
@@ -104,4 +119,9 @@ function watchFiles(path: string, onChange: () => void): () => void {
     clearTimeout(timer);
     watcher?.close();
   };
+}
+
+/** The lock file, and `..data`, the link that Kubernetes turns when a mounted file changes. */
+function isBeside(name: string): boolean {
+  return name === "wayleave.lock" || name.startsWith("..");
 }

@@ -15,7 +15,7 @@ import type { Limits } from "../gateway/limits.ts";
 import { canOperation } from "../policy/can.ts";
 import { refusalLines } from "../policy/refusal.ts";
 import type { SessionTimings } from "../session/ports.ts";
-import { checkRefreshToken } from "../session/refresh.ts";
+import { checkRefreshToken, endedOwner } from "../session/refresh.ts";
 import type { Session, SessionTable } from "../session/table.ts";
 import type { RecordFilter } from "../store/ports.ts";
 import type { ConnectedIssuer } from "./issuers.ts";
@@ -130,8 +130,10 @@ function sessionDeps(deps: SurfaceDeps): SessionRouteDeps {
   return {
     ...proofDeps(deps),
     beatSeconds: timings.beatMs / 1000,
-    byRefreshToken: async (token, jkt) =>
-      (await checkRefreshToken({ table, lifecycle: sessions.lifecycle, clock }, token, jkt)).session,
+    byRefreshToken: async (token, jkt, options) => {
+      const ended = options?.evenEnded === true ? endedOwner(table, token, jkt) : undefined;
+      return ended ?? (await checkRefreshToken({ table, lifecycle: sessions.lifecycle, clock }, token, jkt)).session;
+    },
     find: (id) => table.find(id),
     beat: sessions.leases.beat,
     release: sessions.leases.release,
@@ -211,11 +213,15 @@ function operatorDeps(deps: SurfaceDeps): OperatorRouteDeps {
     sessions: () => table.all(),
     find: (id) => table.find(id),
     summary: (session) => summary(deps, session),
-    end: (session, because) =>
-      sessions.lifecycle.end(session, "operator", {
-        by: "local operator",
-        ...(because === undefined ? {} : { detail: because }),
-      }),
+    async end(session, because) {
+      const { issuer, project, job } = session.identity;
+      const more = { by: "local operator", ...(because === undefined ? {} : { detail: because }) };
+      await Promise.all([
+        sessions.lifecycle.end(session, "operator", more),
+        // Its CI would give the job a fresh token for the asking: the tombstone keeps it from opening another session.
+        sessions.lifecycle.jobOver(issuer, project.id, job.id, "ended by an operator"),
+      ]);
+    },
     records: records.query,
     record: records.get,
     follow: records.follow,

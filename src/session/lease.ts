@@ -7,7 +7,10 @@ import type { SessionTimings } from "./ports.ts";
 import type { Session } from "./table.ts";
 
 export interface Leases {
-  /** One heartbeat of one command. Opens the lease on the first, resumes a session that silence suspended. */
+  /**
+   * One heartbeat of one command. Opens the lease on the first, resumes a session that silence suspended. A command that
+   * begins takes the place of those that fell silent: a killed one does not bar the rest of its job.
+   */
   beat(session: Session, lease: string): Promise<void>;
   /** The command exited: its lease no longer holds the session, which lives on for the job's next command. */
   release(session: Session, lease: string): Promise<void>;
@@ -32,13 +35,17 @@ export function createLeases(deps: {
       refuseEnded(session);
       const held = session.leases.get(lease);
       if (held === undefined) {
-        if (session.leases.size >= maxLeases) {
+        const abandoned = silentLeases(session, clock.monotonic(), deps.timings.suspendAfterMs);
+        if (session.leases.size - abandoned.length >= maxLeases) {
           throw new WayleaveError(
             "invalid_request",
             `Session ${session.id} holds ${maxLeases} leases already; release some.`,
           );
         }
-        await lifecycle.record([event(session, "lease.held", lease)]);
+        await lifecycle.record([
+          ...abandoned.map((each) => event(session, "lease.released", each)),
+          event(session, "lease.held", lease),
+        ]);
       } else {
         held.lastBeatAt = clock.monotonic();
       }
@@ -63,6 +70,9 @@ function refuseMalformed(lease: string): void {
 
 /** True where some command of the session has not beaten for `afterMs`. */
 export function silent(session: Session, monotonic: number, afterMs: number): boolean {
-  for (const lease of session.leases.values()) if (monotonic - lease.lastBeatAt >= afterMs) return true;
-  return false;
+  return silentLeases(session, monotonic, afterMs).length > 0;
+}
+
+function silentLeases(session: Session, monotonic: number, afterMs: number): readonly string[] {
+  return [...session.leases].filter(([, { lastBeatAt }]) => monotonic - lastBeatAt >= afterMs).map(([lease]) => lease);
 }

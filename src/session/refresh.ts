@@ -61,6 +61,14 @@ export async function checkRefreshToken(
   );
 }
 
+/** The ended session of a refresh token that was current at its end, for reading only; undefined for every other token. */
+export function endedOwner(table: SessionTable, token: string, jkt: string | undefined): Session | undefined {
+  const hash = sha256(token);
+  const session = table.byRefreshHash(hash);
+  if (session?.view.state !== "ended" || session.refresh.hash !== hash) return undefined;
+  return session.jkt === undefined || session.jkt === jkt ? session : undefined;
+}
+
 /** RFC 6749 §6: a new access token; a bearer refresh token rotates, a key-bound one does not. */
 export function createRefresh(deps: RefreshDeps): (request: RefreshRequest) => Promise<Issued> {
   /** One refresh of a session at a time, so that two requests never rotate to the same generation. */

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { WayleaveError } from "../core/errors.ts";
 import { endReasons } from "../core/session.ts";
 import { harness, identity } from "./harness.fake.ts";
+import { endedOwner } from "./refresh.ts";
 
 const code = (promise: Promise<unknown>) =>
   promise.then(
@@ -136,6 +137,19 @@ describe("the lease", () => {
     await h.sweep();
     await h.leases.beat(live, "lease-two");
     expect(live.view.state).toBe("suspended");
+  });
+
+  test("a command that begins takes the place of one that was killed: the job goes on", async () => {
+    const { h, live } = await open();
+    h.clock.advance(30_000);
+    await h.sweep();
+    expect(live.view.state).toBe("suspended");
+    await h.leases.beat(live, "lease-two");
+    expect(live.view.state).toBe("active");
+    await h.leases.release(live, "lease-two");
+    h.clock.advance(600_000);
+    await h.sweep();
+    expect(live.view.state).toBe("active");
   });
 
   test("a lease found held after a restart must beat again", async () => {
@@ -298,4 +312,25 @@ test("another project's id never ends a session", async () => {
   await h.exchange("token:1:1");
   expect(await h.lifecycle.jobOver("gitlab", "2", "1", "success")).toBe(0);
   expect(await h.lifecycle.jobOver("other", "1042", "1", "success")).toBe(0);
+});
+
+describe("the owner of an ended session", () => {
+  test("is whoever holds its last refresh token and its key, and nobody else", async () => {
+    const h = harness();
+    const { refreshToken, session } = await h.exchange("token:1:1", { jkt: "A" });
+    expect(endedOwner(h.table, refreshToken, "A")).toBeUndefined(); // it lives
+    await h.lifecycle.end(h.session(session.id), "client_end");
+    expect(endedOwner(h.table, refreshToken, "A")?.id).toBe(session.id);
+    expect(endedOwner(h.table, refreshToken, "B")).toBeUndefined();
+    expect(endedOwner(h.table, refreshToken, undefined)).toBeUndefined();
+    expect(endedOwner(h.table, "wlr_other", "A")).toBeUndefined();
+  });
+
+  test("is not the holder of a replaced token", async () => {
+    const h = harness();
+    const { refreshToken, session } = await h.exchange("token:1:1");
+    await h.refresh({ refreshToken, narrowing: {}, jkt: undefined });
+    await h.lifecycle.end(h.session(session.id), "client_end");
+    expect(endedOwner(h.table, refreshToken, undefined)).toBeUndefined();
+  });
 });

@@ -81,8 +81,19 @@ async function open(
     return live(io, options, { broker, folder, key, trace, opened: true, source: () => source }, token);
   } catch (error) {
     await broker.close();
-    throw error;
+    throw ownEnd(error, before) ?? error;
   }
+}
+
+/** The job's one token was used by its own session, and the job ended that itself: no thief, and a plainer story. */
+function ownEnd(error: unknown, before: Handle | undefined): WayleaveError | undefined {
+  if (before?.endedAt === undefined) return undefined;
+  if (!(error instanceof WayleaveError) || error.code !== "subject_token_replayed") return undefined;
+  return new WayleaveError(
+    "session_ended",
+    `This job ended its session ${before.sessionId} itself (${before.endedAt}), and its token opens no second one. Run \`wayleave end\` after the last command.`,
+    { cause: error },
+  );
 }
 
 /** The session of an earlier command; undefined where there is none, or the broker knows nothing of it. */
