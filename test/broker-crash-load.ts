@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { createJobClient } from "../demo/job-client.ts";
 import { request } from "undici";
 import type { Gitlab } from "../demo/gitlab/gitlab.ts";
-import type { Job, Project, User } from "../demo/gitlab/types.ts";
-import type { CiPart } from "../demo/world.ts";
 import { startGitlab } from "../demo/gitlab/gitlab.ts";
+import type { Job, Project, User } from "../demo/gitlab/types.ts";
+import { createJobClient } from "../demo/job-client.ts";
+import type { CiPart } from "../demo/world.ts";
 import type { BrokerInstallation } from "./broker-installation.ts";
 import { askEdge } from "./edge-question.ts";
 import { askOperator } from "./operator.ts";

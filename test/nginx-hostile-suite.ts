@@ -4,14 +4,14 @@ import type { DecisionPoint, Question } from "../src/gateway/decision-point.ts";
 import type { Policy } from "../src/policy/policy.ts";
 import type { HostileRequest } from "./hostile-request.ts";
 import { hostileRequests } from "./hostile-requests.ts";
-import { type Lab, sendBytes, startLab } from "./nginx-lab.ts";
+import { type Lab, type RunningBroker, sendBytes, startLab } from "./nginx-lab.ts";
 import { upstreamReadings } from "./upstream-readings.ts";
 
 /** Who decides in the suite, by the policy the corpus is aimed at (`hostile-request.ts`). */
 export interface HostileReference {
   /** For rendering: an enforced http target `billing`. */
   readonly policy: Policy;
-  readonly decisionPoint: DecisionPoint;
+  readonly decisionPoint: DecisionPoint | RunningBroker;
   /** The decision function on one request: why it refuses, or undefined. Asked about what the upstream says it served. */
   readonly refuses: (question: Question) => string | undefined;
   /** Sent wherever the corpus says `Bearer good`. */

@@ -28,9 +28,15 @@ export interface Lab {
   log(): Record<string, string>[];
 }
 
+export interface RunningBroker {
+  readonly url: string;
+  readonly gatewaySecret: string;
+}
+
 export interface LabOptions {
   readonly policy: Policy;
-  readonly decisionPoint: DecisionPoint;
+  /** Behind the dialect over real HTTP; or a broker that listens already, and what gateway `edge-1` proves itself with. */
+  readonly decisionPoint: DecisionPoint | RunningBroker;
   readonly gateway?: Partial<NginxGatewaySettings>;
   /** What stands in `http { }` beside the rendered file. */
   readonly http?: string;
@@ -48,14 +54,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     done(200, [["Content-Type", "text/plain"]], "served\n");
   });
   const targets = [...options.policy.targets.keys()];
-  const gateways = [
-    { name: "edge-1", secretHashes: [createHash("sha256").update(gatewaySecret).digest("hex")], targets },
-  ];
-  const dialect = createNginxDialect({ gateways, decisionPoint: options.decisionPoint });
-  const broker = await listen(async (request, done) => {
-    const { status, headers } = await dialect({ method: request.method, rawHeaders: request.rawHeaders });
-    done(status, headers);
-  });
+  const broker = await brokerFor(options.decisionPoint, targets);
   let rendered: RenderedNginx = { files: [], notes: [] };
   const nginx = await startNginx({
     files: (directory) => {
@@ -72,7 +71,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       rendered = renderNginx({ gateway, policy: options.policy });
       return [
         ...rendered.files.map((file) => ({ ...file, path: `wayleave/${file.path}` })),
-        { path: "wayleave/secret.conf", text: renderSecret(gatewaySecret), mode: 0o600 },
+        { path: "wayleave/secret.conf", text: renderSecret(broker.gatewaySecret), mode: 0o600 },
       ];
     },
     http: (directory, port) => `
@@ -106,6 +105,19 @@ export async function startLab(options: LabOptions): Promise<Lab> {
         .filter(Boolean)
         .map((line) => JSON.parse(line)),
   };
+}
+
+async function brokerFor(decisionPoint: DecisionPoint | RunningBroker, targets: readonly string[]) {
+  if ("url" in decisionPoint) return { ...decisionPoint, connections: () => 0, close: () => Promise.resolve() };
+  const gateways = [
+    { name: "edge-1", secretHashes: [createHash("sha256").update(gatewaySecret).digest("hex")], targets },
+  ];
+  const dialect = createNginxDialect({ gateways, decisionPoint });
+  const broker = await listen(async (request, done) => {
+    const { status, headers } = await dialect({ method: request.method, rawHeaders: request.rawHeaders });
+    done(status, headers);
+  });
+  return { ...broker, gatewaySecret };
 }
 
 type Done = (status: number, headers: readonly (readonly [string, string])[], body?: string) => void;

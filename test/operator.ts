@@ -28,10 +28,7 @@ export async function askOperator<T>(
 }
 
 /** Records, newest first. */
-export async function operatorRecords(
-  world: Operated,
-  query: string,
-): Promise<readonly AuditRecord[]> {
+export async function operatorRecords(world: Operated, query: string): Promise<readonly AuditRecord[]> {
   const { body } = await askOperator<{ records: readonly AuditRecord[] }>(world, "GET", `/v1/records?${query}`);
   return body.records;
 }

@@ -66,6 +66,8 @@ export interface GatewayConfig {
   /** Absolute path of the file the secret stands in; a gateway on the same machine can read it there. */
   readonly secretFile?: string;
   readonly brokerUrl: string;
+  /** Absolute path on the gateway's machine. Absent: the gateway's own default. */
+  readonly accessLog?: string;
   /** 0: no decision cache. */
   readonly cacheMs: number;
   readonly njs: boolean;

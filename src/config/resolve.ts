@@ -126,6 +126,7 @@ function resolveGateway(gateway: RawGateway, listen: ListenConfig, path: KeyPath
     secret: read.secret(gateway, "secret", path) ?? "",
     ...(gateway.secret_file === undefined ? {} : { secretFile: read.absolute(gateway.secret_file) }),
     brokerUrl: gateway.broker_url ?? `${scheme}://${host}:${listen.port}`,
+    ...(gateway.access_log === undefined ? {} : { accessLog: gateway.access_log }),
     cacheMs: gateway.cache === undefined ? 0 : ms(gateway.cache),
     njs: gateway.njs ?? false,
   };

@@ -99,6 +99,11 @@ const Gateway = z.strictObject({
   secret_file: secretFile("the secret by which the gateway proves itself"),
   secret: secret("the secret by which the gateway proves itself", "secret_file"),
   broker_url: url("Where this gateway reaches the broker. Default: `http://` and `listen.address`.").optional(),
+  access_log: z
+    .string()
+    .regex(/^\/[^\s"'$;{}\\]+$/, "must be an absolute path without spaces")
+    .describe("Where it logs requests as JSON, on its machine. Default: /var/log/nginx/wayleave.log.")
+    .optional(),
   cache: duration("How long it may reuse an unconditional allow. Default: not at all.", { atMost: "2s" }).optional(),
   njs: z.boolean().describe("Whether its NGINX has the njs module. Default: false.").optional(),
 });

@@ -62,8 +62,8 @@ function denyReason({ because, place }: PolicyModel["deny"][number]): DenyReason
 }
 
 function factsOf(reach: Reach): readonly string[] {
-  const conditions = [...reach.roles.map(({ role }) => role), ...reach.denies.map(({ deny }) => deny)];
-  return [...new Set(conditions.flatMap(({ condition }) => condition?.facts ?? []))].sort();
+  const rules = [...reach.roles.map(({ role }) => role), ...reach.denies.map(({ deny }) => deny)];
+  return [...new Set(rules.flatMap(({ condition }) => condition?.facts ?? []))].sort();
 }
 
 function unidentified(

@@ -34,7 +34,8 @@ function fieldOf({ exprKind }: Expr): { readonly name: string; readonly tested: 
 function isPlain({ exprKind }: Expr): boolean {
   if (exprKind.case === "identExpr") return !roots.has(exprKind.value.name);
   // A loop variable that hides a variable would be taken for it.
-  if (exprKind.case === "comprehensionExpr") return !roots.has(exprKind.value.iterVar) && exprKind.value.iterVar !== "now";
+  if (exprKind.case === "comprehensionExpr")
+    return !roots.has(exprKind.value.iterVar) && exprKind.value.iterVar !== "now";
   return exprKind.case !== "structExpr";
 }
 

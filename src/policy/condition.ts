@@ -4,8 +4,8 @@ import type { FactUse } from "../core/decision.ts";
 import { type Fact, type Facts, type FactValue, factTable } from "../core/fact.ts";
 import type { JobIdentity, Kind } from "../core/identity.ts";
 import type { Operation } from "../core/target.ts";
-import type { jobFields, requestFields } from "./condition-scope.ts";
 import { type Expr, type ParsedCondition, readsOf } from "./condition-reads.ts";
+import type { jobFields, requestFields } from "./condition-scope.ts";
 import type { ConditionModel } from "./model.ts";
 
 /**
@@ -100,7 +100,7 @@ function compileConjunct(expr: Expr, parsed: ParsedCondition): Conjunct {
 }
 
 /** The fact where it is there and fresh: from `staleAt` on it is missing. */
-export function liveFact(facts: Facts, name: string, now: number): Fact | undefined {
+function liveFact(facts: Facts, name: string, now: number): Fact | undefined {
   const fact = Object.hasOwn(facts, name) ? facts[name] : undefined;
   return fact !== undefined && fact.staleAt > now ? fact : undefined;
 }
@@ -216,6 +216,13 @@ function requestValues(target: string, operation: Operation): { [key: string]: C
 function present(values: Readonly<Record<string, string | boolean | undefined>>): { [key: string]: CelInput } {
   const entries = Object.entries(values).filter((entry): entry is [string, string | boolean] => entry[1] !== undefined);
   return Object.fromEntries(entries);
+}
+
+/** Facts that a refusal needs to speak of a merge request: the names, and these where any fact of a change is among them. */
+export function withExplaining(names: Iterable<string>): ReadonlySet<string> {
+  const all = new Set(names);
+  const change = [...all].some((name) => name.startsWith("change."));
+  return change ? all.add("change.iid").add("change.state") : all;
 }
 
 /** The live ones of the named facts, by name, as a decision records them. */

@@ -4,12 +4,12 @@ import type { SessionView } from "../core/session.ts";
 import type { Operation } from "../core/target.ts";
 import { type Asked, evaluate, inNarrowing, limitOf } from "./asked.ts";
 import { type CompiledRules, compare, type RoutedTarget } from "./compiled-rules.ts";
-import { factUses } from "./condition.ts";
+import { factUses, withExplaining } from "./condition.ts";
 import { findClosest } from "./explain.ts";
 import { coversNats, subjectTokens, touchesNats } from "./match-nats.ts";
 import { matchHttp } from "./match-path.ts";
 import type { Mode } from "./model.ts";
-import type { HeldDeny, Reach, Refusals, RoleRule, Rule, TargetReach } from "./reach.ts";
+import type { HeldDeny, HeldRole, Reach, Refusals, RoleRule, Rule, TargetReach } from "./reach.ts";
 import { buildTargetReach } from "./target-reach.ts";
 
 const noFactUses: readonly FactUse[] = Object.freeze([]);
@@ -60,9 +60,9 @@ export function modeOf(target: RoutedTarget, operation: Operation, path: ParsedP
   return routes.some((route) => route.mode === "enforce") ? "enforce" : "observe";
 }
 
-/** A mesh target has no host of its own: the mesh proves which service was called. */
+/** Only http targets have hosts: the mesh proves which service was called, and no other kind has requests. */
 function hostMatches(at: TargetReach, host: string): boolean {
-  return at.hosts.includes(host) || (at.target.model.kind === "mesh" && at.hosts.length === 0);
+  return at.hosts.includes(host) || at.target.model.kind !== "http";
 }
 
 function match(at: TargetReach, operation: Operation, path: ParsedPath | undefined): readonly Rule[] {
@@ -84,15 +84,20 @@ function judge(asked: Asked): Decision {
   if (denied !== undefined) return deny(asked, denied);
   const agentsDenied = denies.find((held) => held.agentsOnly && denyApplies(asked, held));
   let worst: Failure | undefined;
+  let failed: HeldRole[] = [];
   let observed = false;
   for (const rule of rolesOf(matched)) {
     const outcome = tryRole(asked, rule, agentsDenied);
     if ("effect" in outcome) return outcome;
     observed ||= rule.held.role.model.mode === "observe" && softened.has(outcome.reason);
-    if (worst === undefined || priority[outcome.reason] > priority[worst.reason]) worst = outcome;
+    if (worst === undefined || priority[outcome.reason] > priority[worst.reason]) {
+      worst = outcome;
+      failed = [];
+    }
+    if (outcome.reason === worst.reason && !failed.includes(rule.held)) failed.push(rule.held);
   }
   if (worst === undefined) return noRole(asked);
-  const closest = worst.reason === "denied" ? undefined : findClosest(asked);
+  const closest = worst.reason === "denied" ? undefined : findClosest(asked, failed);
   return refuse(asked, { ...worst, mode: observed ? "observe" : asked.mode, ...(closest ? { closest } : {}) });
 }
 
@@ -160,7 +165,8 @@ function tryRole(asked: Asked, rule: RoleRule, agentsDenied: HeldDeny | undefine
   const { role, memo, kind } = rule.held;
   if (!inNarrowing(request.narrowing, role.model.id)) return { reason: "outside_narrowing" };
   if (agentsDenied !== undefined && kind === "agent") return { reason: "denied", rule: agentsDenied.deny.model.id };
-  if (request.operation.kind === "http" && request.operation.stream && !rule.stream) return { reason: "stream_refused" };
+  if (request.operation.kind === "http" && request.operation.stream && !rule.stream)
+    return { reason: "stream_refused" };
   if (rule.unfilled !== undefined) return { reason: "template_unfilled", missing: rule.unfilled };
   if (role.condition !== undefined) {
     const { verdict, missing } = evaluate(asked, role.condition, kind, memo);
@@ -215,7 +221,7 @@ function deny(asked: Asked, held: HeldDeny): Decision {
 function noRole(asked: Asked): Decision {
   // A rule that matched is of a role others have: then it depends on the operation which of them is nearest.
   return remember(asked, "no_role", isSteady(asked) && asked.matched.length === 0, () => {
-    const closest = findClosest(asked);
+    const closest = findClosest(asked, []);
     return refuse(asked, { reason: "no_role", mode: asked.mode, ...(closest ? { closest } : {}) });
   });
 }
@@ -237,7 +243,7 @@ function refuse({ rules, at, used, request }: Asked, refusal: Refusal): Decision
     effect: "deny",
     ...refusal,
     policyVersion: rules.version,
-    facts: used === undefined ? noFactUses : factUses(used, request.facts, request.now),
+    facts: used === undefined ? noFactUses : factUses(withExplaining(used), request.facts, request.now),
     unconditional: at.unconditional && request.narrowing.roles === undefined,
   };
 }

@@ -20,25 +20,35 @@ interface Candidate {
 const maxRoles = 32;
 
 /**
- * The role nearest to allowing a denied request: fewest parts that fail, then most that hold, then a role the job has over
- * one that only others of its project have, then by id. Parts are the operation, each conjunct of `when` and the limit; for
+ * The role nearest to allowing a denied request: of those that `failed` for the reason that is given, or else of those that
+ * name the target. Nearest is: the operation holds, then fewest parts that fail, then most that hold, then a role the job
+ * has over one that only others of its project have, then by id. Parts are the operation, each conjunct of `when` and the limit; for
  * a role the job does not have, also each clause of the selector. Shows no values but the job's claims and its facts.
  */
-export function findClosest(asked: Asked): Closest | undefined {
+export function findClosest(asked: Asked, failed: readonly HeldRole[]): Closest | undefined {
   const candidates: Candidate[] = [];
-  for (const held of asked.at.naming.slice(0, maxRoles)) {
+  for (const held of (failed.length > 0 ? failed : asked.at.naming).slice(0, maxRoles)) {
     candidates.push({ role: held.role, own: true, parts: heldParts(asked, held) });
   }
-  const near = new Set<NearRole>();
-  for (const rule of asked.matched) if (rule.kind === "near" && rule.unfilled === undefined) near.add(rule.near);
-  for (const one of near) candidates.push({ role: one.role, own: false, parts: nearParts(one) });
+  if (failed.length === 0) {
+    for (const one of nearRoles(asked)) candidates.push({ role: one.role, own: false, parts: nearParts(one) });
+  }
   const [best] = candidates.sort(byNearness);
   return best && describe(best);
 }
 
+/** Roles the job does not have and that would allow the operation. */
+function nearRoles({ matched }: Asked): ReadonlySet<NearRole> {
+  const near = new Set<NearRole>();
+  for (const rule of matched) if (rule.kind === "near" && rule.unfilled === undefined) near.add(rule.near);
+  return near;
+}
+
 function byNearness(a: Candidate, b: Candidate): number {
   const failing = (one: Candidate) => one.parts.filter((part) => !part.holds).length;
+  const operation = (one: Candidate) => Number(one.parts[0]?.holds);
   return (
+    operation(b) - operation(a) ||
     failing(a) - failing(b) ||
     b.parts.length - a.parts.length ||
     Number(b.own) - Number(a.own) ||

@@ -39,16 +39,21 @@ function findRoles(rules: CompiledRules, identity: JobIdentity): Pick<Reach, "ro
     } else if (matchesIssuer(selector.model, identity)) {
       const match = explainSelector(selector, identity, rules.vocabulary);
       const known = near.get(rule);
-      if (known === undefined || match.of - match.met < known.of - known.met) near.set(rule, match);
+      if (known === undefined || byNearness(match, known) < 0) near.set(rule, match);
     }
   }
   const nearest = [...near]
     .filter(([rule, match]) => !held.has(rule) && match.met > 0)
-    .sort(([a, x], [b, y]) => x.of - x.met - (y.of - y.met) || compare(a.model.id, b.model.id));
+    .sort(([a, x], [b, y]) => byNearness(x, y) || compare(a.model.id, b.model.id));
   return {
     roles: [...held].map(([role, kind]) => ({ role, kind, memo: memo() })).sort((a, b) => a.role.rank - b.role.rank),
     near: nearest.slice(0, maxNear).map(([role, match]) => ({ role, match })),
   };
+}
+
+/** Fewest parts that fail, then most that hold; then anything that does not hang on the order of selectors. */
+function byNearness(a: SelectorMatch, b: SelectorMatch): number {
+  return a.of - a.met - (b.of - b.met) || b.met - a.met || compare(a.failed ?? "", b.failed ?? "");
 }
 
 function findDenies(rules: CompiledRules, identity: JobIdentity): readonly HeldDeny[] {

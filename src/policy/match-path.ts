@@ -14,36 +14,52 @@ export interface SegmentTrie<T> {
   text: string | undefined;
   next: SegmentTrie<T> | undefined;
   end: T | undefined;
+  /** What ends here with `**`. */
+  rest: T | undefined;
   /** `:name` and `*`. */
   one: SegmentTrie<T> | undefined;
-  /** `**`; the node below it stays active over any number of segments. */
+  /** `**` with more behind it: the node below stays active over any number of segments. */
   any: SegmentTrie<T> | undefined;
   more: More<T> | undefined;
-  readonly loops: boolean;
 }
 
 interface More<T> {
   readonly literals: Map<string, SegmentTrie<T>>;
   readonly globs: { readonly parts: readonly string[]; readonly node: SegmentTrie<T> }[];
   readonly ends: T[];
+  readonly rests: T[];
+  /** Under a `**`. */
+  readonly loops: boolean;
   /** On the root: some pattern has more than one `**`. */
   nested: boolean;
 }
 
-export function segmentTrie<T>(loops = false): SegmentTrie<T> {
-  return { text: undefined, next: undefined, end: undefined, one: undefined, any: undefined, more: undefined, loops };
+export function segmentTrie<T>(): SegmentTrie<T> {
+  return {
+    text: undefined,
+    next: undefined,
+    end: undefined,
+    rest: undefined,
+    one: undefined,
+    any: undefined,
+    more: undefined,
+  };
 }
 
-function moreOf<T>(node: SegmentTrie<T>): More<T> {
-  node.more ??= { literals: new Map(), globs: [], ends: [], nested: false };
+function moreOf<T>(node: SegmentTrie<T>, loops = false): More<T> {
+  node.more ??= { literals: new Map(), globs: [], ends: [], rests: [], loops, nested: false };
   return node.more;
 }
 
 /** Adds a pattern. The same pattern may be added any number of times. */
 export function addPattern<T>(root: SegmentTrie<T>, segments: readonly FilledSegment[], end: T): void {
+  const resting = segments.at(-1)?.kind === "any";
   let node = root;
-  for (const segment of segments) node = child(node, segment);
-  if (node.end === undefined) node.end = end;
+  for (const segment of resting ? segments.slice(0, -1) : segments) node = child(node, segment);
+  if (resting) {
+    if (node.rest === undefined) node.rest = end;
+    else moreOf(node).rests.push(end);
+  } else if (node.end === undefined) node.end = end;
   else moreOf(node).ends.push(end);
   if (segments.filter((segment) => segment.kind === "any").length > 1) moreOf(root).nested = true;
 }
@@ -57,15 +73,21 @@ function child<T>(node: SegmentTrie<T>, segment: FilledSegment): SegmentTrie<T> 
     case "param":
       return oneChild(node);
     case "any":
-      if (node.loops) return node; // `**/**` is `**`
-      node.any ??= segmentTrie<T>(true);
-      return node.any;
+      return node.more?.loops ? node : anyChild(node); // `**/**` is `**`
   }
 }
 
 function oneChild<T>(node: SegmentTrie<T>): SegmentTrie<T> {
   node.one ??= segmentTrie<T>();
   return node.one;
+}
+
+function anyChild<T>(node: SegmentTrie<T>): SegmentTrie<T> {
+  if (node.any === undefined) {
+    node.any = segmentTrie<T>();
+    moreOf(node.any, true);
+  }
+  return node.any;
 }
 
 function literalChild<T>(node: SegmentTrie<T>, text: string): SegmentTrie<T> {
@@ -97,66 +119,67 @@ export function findMatches<T>(root: SegmentTrie<T>, segments: readonly string[]
   return found;
 }
 
-function take<T>(node: SegmentTrie<T>, found: T[]): void {
+function takeEnds<T>(node: SegmentTrie<T>, found: T[]): void {
   if (node.end !== undefined) found.push(node.end);
   if (node.more !== undefined) for (const end of node.more.ends) found.push(end);
 }
 
+function takeRests<T>(node: SegmentTrie<T>, found: T[]): void {
+  if (node.rest !== undefined) found.push(node.rest);
+  if (node.more !== undefined) for (const end of node.more.rests) found.push(end);
+}
+
 /** Depth first. With one `**` on a way down no node is reached twice, so this is linear in segments for each pattern. */
 function descend<T>(node: SegmentTrie<T>, segments: readonly string[], at: number, found: T[]): void {
-  if (node.any !== undefined) loop(node.any, segments, at, found);
-  if (at === segments.length) {
-    take(node, found);
-    return;
+  takeRests(node, found);
+  // What follows a `**` may begin at any later segment; nothing ends at one, since a last `**` is a rest.
+  if (node.any !== undefined) {
+    for (let from = at; from < segments.length; from++) step(node.any, segments, from, found);
   }
+  if (at === segments.length) takeEnds(node, found);
+  else step(node, segments, at, found);
+}
+
+function step<T>(node: SegmentTrie<T>, segments: readonly string[], at: number, found: T[]): void {
   const text = segments[at] as string;
   if (node.text === text && node.next !== undefined) descend(node.next, segments, at + 1, found);
   if (node.one !== undefined) descend(node.one, segments, at + 1, found);
-  if (node.more !== undefined) descendMore(node.more, text, segments, at, found);
-}
-
-function descendMore<T>(more: More<T>, text: string, segments: readonly string[], at: number, found: T[]): void {
-  const literal = more.literals.get(text);
+  if (node.more === undefined) return;
+  const literal = node.more.literals.get(text);
   if (literal !== undefined) descend(literal, segments, at + 1, found);
-  for (const glob of more.globs) if (matchesParts(glob.parts, text)) descend(glob.node, segments, at + 1, found);
-}
-
-/** A node under `**`: what follows it may begin at any later segment. */
-function loop<T>(node: SegmentTrie<T>, segments: readonly string[], at: number, found: T[]): void {
-  take(node, found);
-  if (node.next === undefined && node.one === undefined && node.more === undefined) return;
-  for (let from = at; from < segments.length; from++) {
-    const text = segments[from] as string;
-    if (node.text === text && node.next !== undefined) descend(node.next, segments, from + 1, found);
-    if (node.one !== undefined) descend(node.one, segments, from + 1, found);
-    if (node.more !== undefined) descendMore(node.more, text, segments, from, found);
-  }
+  for (const glob of node.more.globs) if (matchesParts(glob.parts, text)) descend(glob.node, segments, at + 1, found);
 }
 
 /** All patterns at once, as a set of nodes per segment: several `**` in a row cost no more than nodes × segments. */
 function followAll<T>(root: SegmentTrie<T>, segments: readonly string[], found: T[]): void {
+  const rested = new Set<SegmentTrie<T>>();
   let active = new Set<SegmentTrie<T>>();
-  activate(root, active);
+  activate(root, active, rested);
   for (const text of segments) {
     const next = new Set<SegmentTrie<T>>();
-    for (const node of active) advance(node, text, next);
+    for (const node of active) advance(node, text, next, rested);
     active = next;
   }
-  for (const node of active) take(node, found);
+  for (const node of active) takeEnds(node, found);
+  for (const node of rested) takeRests(node, found);
 }
 
-function activate<T>(node: SegmentTrie<T> | undefined, into: Set<SegmentTrie<T>>): void {
+type Nodes<T> = Set<SegmentTrie<T>>;
+
+/** Once a node with a rest was reached, it matches whatever follows. */
+function activate<T>(node: SegmentTrie<T> | undefined, into: Nodes<T>, rested: Nodes<T>): void {
   if (node === undefined) return;
   into.add(node);
-  if (node.any !== undefined) into.add(node.any);
+  if (node.rest !== undefined) rested.add(node);
+  if (node.any !== undefined) activate(node.any, into, rested);
 }
 
-function advance<T>(node: SegmentTrie<T>, text: string, into: Set<SegmentTrie<T>>): void {
-  if (node.loops) activate(node, into);
-  if (node.text === text) activate(node.next, into);
-  activate(node.one, into);
-  activate(node.more?.literals.get(text), into);
-  for (const glob of node.more?.globs ?? []) if (matchesParts(glob.parts, text)) activate(glob.node, into);
+function advance<T>(node: SegmentTrie<T>, text: string, into: Nodes<T>, rested: Nodes<T>): void {
+  if (node.more?.loops) activate(node, into, rested);
+  if (node.text === text) activate(node.next, into, rested);
+  activate(node.one, into, rested);
+  activate(node.more?.literals.get(text), into, rested);
+  for (const glob of node.more?.globs ?? []) if (matchesParts(glob.parts, text)) activate(glob.node, into, rested);
 }
 
 /** Whether a text is these parts with anything between them: leftmost placement decides, in linear time. */

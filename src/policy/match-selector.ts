@@ -27,7 +27,9 @@ export interface CompiledSelector {
 }
 
 export function compileSelector(model: SelectorModel): CompiledSelector {
-  return { model, clauses: model.clauses.map(compileClause) };
+  // By field, so that the order they were written in shows nowhere.
+  const clauses = model.clauses.toSorted((a, b) => (a.field < b.field ? -1 : 1));
+  return { model, clauses: clauses.map(compileClause) };
 }
 
 function compileClause(model: SelectorClause): CompiledClause {

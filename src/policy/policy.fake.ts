@@ -49,7 +49,7 @@ export function natsPattern(source: string): NatsPattern {
 }
 
 /** `GET /a/**`, `GET /a stream`, `pub a.b`, `read`. */
-export function operation(source: string): OperationModel {
+function operation(source: string): OperationModel {
   if (/^(pub|sub|req) /.test(source)) return { kind: "nats", pattern: natsPattern(source), place: place() };
   if (source.includes(" /")) return { kind: "http", pattern: httpPattern(source), place: place() };
   return { kind: "verb", verb: source, place: place() };

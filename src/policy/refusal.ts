@@ -1,7 +1,7 @@
-import type { ReasonCode } from "../core/decision.ts";
-import type { JobIdentity } from "../core/identity.ts";
+import { type ReasonCode, reasonCodes } from "../core/decision.ts";
 import type { AuditRecord, DecisionData, RecordJob } from "../core/record.ts";
 import type { SessionView } from "../core/session.ts";
+import { nextStep } from "./next-step.ts";
 
 /** A label and what stands behind it, ready to align. */
 export interface RefusalLine {
@@ -16,165 +16,116 @@ export interface Refusal {
 
 /**
  * What a record says to the person who has to do something about it: who, what, which role came nearest, what failed,
- * what next. Values come from the record alone, which holds only the job's own claims and facts.
+ * what next. Values come from the record alone, which holds only the job's own claims and facts. A decision that allowed
+ * says only who asked and which role it was. `now` is in ms since the epoch.
  */
 export function refusalLines(input: {
   readonly record: AuditRecord;
+  /** The session as it is now, where the reader may see it. */
   readonly session?: SessionView;
   readonly now: number;
 }): Refusal {
   const { record, session, now } = input;
-  if (record.kind !== "decision")
-    return { title: `${record.kind}  ${record.time}`, lines: [youAre(record.job, session, record.session)] };
-  const { data } = record;
-  const lines = [
-    youAre(record.job, session, record.session),
-    ...closestLine(data),
-    ...failedLine(data, session),
-    { label: "next", text: nextText(data, session, now) },
-    { label: "details", text: `wayleave explain ${record.id}` },
-  ];
-  const word = data.outcome === "would_deny" ? "would deny" : data.outcome === "deny" ? "denied" : "allowed";
-  const [verb = "", ...object] = data.operation.split(" ");
-  return { title: `${word}  ${[verb, data.target, ...object].join(" ")}`, lines };
-}
-
-function youAre(job: RecordJob | undefined, session: SessionView | undefined, id: string | undefined): RefusalLine {
-  if (job === undefined) return { label: "you are", text: "nobody: no session was recognised" };
-  const identity: JobIdentity | undefined = session?.identity;
-  const name = job.job_name === undefined ? `job #${job.job_id}` : `job ${job.job_name} #${job.job_id}`;
-  const ref = job.ref ?? identity?.ref;
-  return {
-    label: "you are",
-    text: [job.project, name, ref, id === undefined ? undefined : `session ${id}`]
-      .filter((part) => part !== undefined)
-      .join(" · "),
-  };
-}
-
-function closestLine({ closest, outcome }: DecisionData): readonly RefusalLine[] {
-  if (closest === undefined || outcome === "allow") return [];
-  const { role, file, line, met, of } = closest;
-  const left = of - met;
-  return [
-    {
-      label: "closest",
-      text: `role ${role} (${file}:${line}), ${left} of ${of} ${of === 1 ? "condition" : "conditions"} not met`,
-    },
-  ];
-}
-
-function failedLine(
-  { closest, reason, rule, detail }: DecisionData,
-  session: SessionView | undefined,
-): readonly RefusalLine[] {
-  const failed = (text: string) => [{ label: "failed", text }];
-  if (reason === "allowed") return [];
-  if (reason === "denied") return failed(`deny rule ${rule ?? ""} forbids it`);
-  if (reason === "session_ended") {
-    const end = session?.endReason === undefined ? "" : `: ${session.endReason.replaceAll("_", " ")}`;
-    return failed(`the session is over${end}`);
+  if (record.kind !== "decision") {
+    return { title: `${record.kind}  ${record.time}`, lines: line("you are", whoAsked(record.job, record.session)) };
   }
-  if (reason === "ambiguous_request") return failed(detail ?? "the request can be read in two ways");
-  if (closest === undefined || closest.failed === "narrowing") return failed(sentences[reason].failed);
-  if (closest.failed === "operation") return failed("none of its operations is this one");
-  return failed(closest.found === undefined ? closest.failed : closest.found);
+  const { data } = record;
+  const denied = data.effect === "deny" && data.reason !== "unidentified";
+  const lines = [
+    ...line("you are", whoAsked(record.job, record.session, factText(data, "change.iid"))),
+    ...line("closest", denied ? closestText(data) : undefined),
+    ...line("role", data.effect === "allow" ? data.rule : undefined),
+    ...line("failed", denied ? failedText(data, record.job, session) : undefined),
+    ...line("next", denied ? nextStep(data, session, now) : undefined),
+    ...line("details", `wayleave explain ${record.id}`),
+  ];
+  return { title: `${outcomes[data.outcome]}  ${askedText(data)}`, lines };
 }
 
-/** For each reason: what failed in a word, and what to do next. */
-const sentences: Readonly<Record<ReasonCode, { readonly failed: string; readonly next: string }>> = {
-  allowed: { failed: "nothing", next: "nothing: it was allowed" },
-  no_credential: {
-    failed: "no Wayleave token came with the request",
-    next: "send the access token: `wayleave exec --target <name> -- …`, or the header Authorization",
-  },
-  credential_invalid: {
-    failed: "the token is not one this broker issued",
-    next: "get a new access token with `wayleave token`",
-  },
-  credential_expired: {
-    failed: "the access token's time is over",
-    next: "renew it: `wayleave token`, or call through the listener of `wayleave exec`",
-  },
-  credential_revoked: {
-    failed: "the access token was revoked",
-    next: "get a new one with `wayleave token`, if the session still lives",
-  },
-  proof_required: {
-    failed: "the target wants a token bound to a key",
-    next: "ask the platform team: bearer tokens are not enough for this target",
-  },
-  session_ended: { failed: "the session is over", next: "start a new job; nothing of this one works any more" },
-  session_suspended: {
-    failed: "the session is suspended",
-    next: "let the command's heartbeat through, or ask whether policy still grants this job anything",
-  },
-  session_unknown: {
-    failed: "this broker knows no such session",
-    next: "exchange the job's token again; the broker may have been restored",
-  },
-  outside_narrowing: {
-    failed: "the token was narrowed to other targets or roles",
-    next: "ask for this target when getting the token: `--target`",
-  },
-  target_unknown: {
-    failed: "policy has no such target",
-    next: "check the gateway's include, and `targets` in the policy",
-  },
-  host_mismatch: {
-    failed: "the host is not one of the target's",
-    next: "call the host that policy names for this target",
-  },
-  ambiguous_path: {
-    failed: "the path can be read in two ways",
-    next: "write the path plainly: no empty, dot or encoded-slash segments, no `;` or `\\`",
-  },
-  ambiguous_request: {
-    failed: "the request can be read in two ways",
-    next: "send each header once, and no hop-by-hop tricks",
-  },
-  stream_refused: {
-    failed: "streams are off for this operation",
-    next: "ask for `stream: true` on the operation, behind a gateway that can end a stream",
-  },
-  no_role: {
-    failed: "no role of this job allows it",
-    next: "add the operation to a role that is for this job, or call what its roles name",
-  },
-  condition_failed: {
-    failed: "a condition does not hold",
-    next: "make the condition true; this session may then go on with what it holds",
-  },
-  fact_missing: {
-    failed: "a fact is not known",
-    next: "make the fact known: an API credential for the CI, exactly one merge request for this commit",
-  },
-  template_unfilled: {
-    failed: "a ${…} in the role cannot be filled for this job",
-    next: "give the job what it names (an environment, a plain ref), or write the role without it",
-  },
-  limit_exceeded: { failed: "the rate limit is used up", next: "wait and try again" },
-  denied: { failed: "a deny rule forbids it", next: "ask the owner of the rule; a deny is never outvoted" },
-  unidentified: { failed: "nothing", next: "nothing: the route is shared" },
-  outage: {
-    failed: "Wayleave could not decide",
-    next: "this is an outage, not a refusal: try again, then tell the platform team",
-  },
+const line = (label: string, text: string | undefined): readonly RefusalLine[] =>
+  text === undefined ? [] : [{ label, text }];
+
+const outcomes: Readonly<Record<DecisionData["outcome"], string>> = {
+  allow: "allowed",
+  deny: "denied",
+  would_deny: "would deny",
+  pass: "passed",
 };
 
-function nextText(data: DecisionData, session: SessionView | undefined, now: number): string {
-  const { reason, closest } = data;
-  const change =
-    closest?.failed.includes("change.merged") === true || closest?.found?.includes("change.merged") === true;
-  if (reason === "condition_failed" && change)
-    return `merge the merge request; this job may then go on with what it holds${remaining(session, now)}`;
-  if (reason === "condition_failed" && closest?.failed.includes("change.approvals") === true) {
-    return `get the approval for this head commit; this job may then go on with what it holds${remaining(session, now)}`;
-  }
-  return sentences[reason].next;
+/** `POST billing /v1/releases`: the form that `policy can` and a policy's tests take. */
+function askedText({ operation, target }: DecisionData): string {
+  const [verb = "", ...object] = operation.split(" ");
+  return [verb, target, ...object].join(" ");
 }
 
-function remaining(session: SessionView | undefined, now: number): string {
-  if (session === undefined || session.state !== "active" || session.hardEndAt <= now) return "";
-  return `, for another ${Math.max(1, Math.round((session.hardEndAt - now) / 60_000))} min`;
+function whoAsked(job: RecordJob | undefined, session: string | undefined, change?: string): string {
+  if (job === undefined) return session === undefined ? "nobody: no session was recognised" : `session ${session}`;
+  const ref = job.ref !== undefined && change !== undefined ? `${job.ref} (!${change})` : job.ref;
+  return [
+    job.project,
+    job.job_name === undefined ? `job #${job.job_id}` : `job ${job.job_name} #${job.job_id}`,
+    ref,
+    session === undefined ? undefined : `session ${session}`,
+  ]
+    .filter((part) => part !== undefined)
+    .join(" · ");
+}
+
+function closestText({ closest }: DecisionData): string | undefined {
+  if (closest === undefined) return undefined;
+  const { role, file, line: at, met, of } = closest;
+  return `role ${role} (${file}:${at}), ${of - met} of ${of} ${of === 1 ? "condition" : "conditions"} not met`;
+}
+
+/** Reasons that the closest role's failed part says more about than the reason itself. */
+const ofRole: ReadonlySet<ReasonCode> = new Set<ReasonCode>(["condition_failed", "fact_missing", "limit_exceeded"]);
+
+function failedText(data: DecisionData, job: RecordJob | undefined, session: SessionView | undefined): string {
+  const { closest, reason, rule, detail } = data;
+  if (reason === "denied") return `deny ${rule ?? ""} forbids it${detail === undefined ? "" : `: ${detail}`}`;
+  if (reason === "session_ended" && session?.endReason !== undefined) {
+    return `the session is over: ${session.endReason.replaceAll("_", " ")}`;
+  }
+  if (detail !== undefined) return `${reasonCodes[reason]}: ${detail}`;
+  if (reason === "no_role" && closest !== undefined) return outsideText(closest.failed, closest.found, data.operation);
+  if (reason === "template_unfilled" && closest !== undefined) return `${closest.failed} cannot be filled for this job`;
+  if (!ofRole.has(reason) || closest === undefined) return reasonCodes[reason];
+  return `${partText(closest.failed, closest.found)}${circumstances(data, job, closest.failed)}`;
+}
+
+/** No role of the job names the operation; or one would, if the job were what its selector wants. */
+function outsideText(failed: string, found: string | undefined, operation: string): string {
+  if (failed === "operation") return `no role of this job names ${operation}`;
+  return found === undefined ? `the role wants ${failed}` : `the role wants ${failed}; this job has ${found}`;
+}
+
+function partText(failed: string, found: string | undefined): string {
+  if (failed === "limit") return `the rate limit is used up${found === undefined ? "" : ` (${found})`}`;
+  if (found === undefined) return `${failed}: not known`;
+  if (/^[a-z]+\.[a-z_]+$/.test(failed)) return `${failed} is ${found}`;
+  const read = /[a-z]+\.[a-z_]+/.exec(failed)?.[0];
+  // Several values come with their names.
+  return read === undefined || found.includes(" is ") ? `${failed}: ${found}` : `${failed}: ${read} is ${found}`;
+}
+
+/** `: merge request !77 is open (asked gitlab 4 s ago)`. */
+function circumstances(data: DecisionData, job: RecordJob | undefined, failed: string): string {
+  const state = failed.includes("change.merged") ? factText(data, "change.state") : undefined;
+  const iid = factText(data, "change.iid");
+  const request = iid === undefined ? "the merge request" : `merge request !${iid}`;
+  const used = data.facts?.find(({ name }) => failed.includes(name));
+  const change = state === undefined ? "" : `: ${request} is ${state === "opened" ? "open" : state}`;
+  return used === undefined ? change : `${change} (asked ${job?.issuer ?? "the CI"} ${ageText(used.ageMs)} ago)`;
+}
+
+function factText(data: DecisionData, name: string): string | undefined {
+  const fact = data.facts?.find((use) => use.name === name);
+  return fact === undefined ? undefined : String(fact.value);
+}
+
+/** `4 s`, `52 min`, `3 h`: rounded down, but at least a second. */
+function ageText(ms: number): string {
+  const seconds = Math.max(1, Math.floor(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  return seconds < 3600 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`;
 }

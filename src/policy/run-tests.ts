@@ -1,4 +1,5 @@
-import type { Decision } from "../core/decision.ts";
+import { type Decision, reasonCodes } from "../core/decision.ts";
+import type { IssuerType } from "../core/identity.ts";
 import { can } from "./can.ts";
 import { imagineFacts, imagineIdentity } from "./imagine.ts";
 import type { Diagnostic, PolicyModel, TestLine, TestModel } from "./model.ts";
@@ -7,42 +8,62 @@ import type { Policy } from "./policy.ts";
 /** When the tests' imagined requests are made: fixed, so that the same policy gives the same findings. */
 const testTime = Date.UTC(2026, 0, 1);
 
-/** The failures of a policy's own tests, as diagnostics that point at the line; empty when all pass. */
+/**
+ * The failures of a policy's own tests, as diagnostics that point at the line; empty when all pass. What counts is what
+ * policy says: an observed denial is a denial. `issuers`: types by name, where an issuer's name is not its type.
+ */
 export function runTests(
   policy: Policy,
   model: PolicyModel,
+  issuers: ReadonlyMap<string, IssuerType> = new Map(),
 ): readonly Diagnostic[] {
-  return model.tests.flatMap((each) => [
-    ...each.can.flatMap((line) => check(policy, each, line, "allow")),
-    ...each.cannot.flatMap((line) => check(policy, each, line, "deny")),
-  ]);
+  return model.tests.flatMap((test) => {
+    const ask = asker(policy, test, model.pins, issuers);
+    return [
+      ...test.can.flatMap((line) => verdict(test, line, ask(line), "allow")),
+      ...test.cannot.flatMap((line) => verdict(test, line, ask(line), "deny")),
+    ];
+  });
 }
 
-function check(
+function asker(
   policy: Policy,
-  each: TestModel,
+  test: TestModel,
+  pins: PolicyModel["pins"],
+  issuers: ReadonlyMap<string, IssuerType>,
+): (line: TestLine) => Decision {
+  const type = issuers.get(test.issuer) ?? (test.issuer === "buildkite" ? "buildkite" : "gitlab");
+  const pin = `${test.issuer}/${String(test.as.project)}`;
+  const pinned = Object.hasOwn(pins, pin) && pins[pin] !== undefined ? { project_id: pins[pin] } : {};
+  const identity = imagineIdentity(test.issuer, type, { ...pinned, ...test.as });
+  const facts = imagineFacts(test.with, testTime);
+  return (line) => can(policy, identity, facts, line, testTime);
+}
+
+function verdict(
+  test: TestModel,
   line: TestLine,
+  decision: Decision,
   wanted: Decision["effect"],
 ): readonly Diagnostic[] {
-  const identity = imagineIdentity(each.issuer, each.issuer === "buildkite" ? "buildkite" : "gitlab", each.as);
-  const decision = can(policy, identity, imagineFacts(each.with, testTime), line, testTime);
   if (decision.effect === wanted) return [];
-  const says = wanted === "allow" ? `it is denied: ${reasonText(decision)}` : `role ${decision.rule} allows it`;
+  const denied = decision.effect === "deny";
   return [
     {
       severity: "error",
       code: "test_failed",
-      message: `test "${each.name}" fails: ${line.source}`,
+      message: `test "${test.name}" fails: ${line.source}`,
       place: line.place,
-      label: says,
-      help:
-        wanted === "allow" ? "widen a role for this job, or correct the test" : "narrow the role, or correct the test",
+      label: denied ? `it is denied: ${denialText(decision)}` : `role ${decision.rule} allows it`,
+      help: denied ? "widen a role for this job, or correct the test" : "narrow the role, or correct the test",
     },
   ];
 }
 
-function reasonText({ reason, closest, missing }: Decision): string {
-  if (missing !== undefined) return `${missing} is missing`;
-  if (closest === undefined) return reason.replaceAll("_", " ");
-  return `role ${closest.role} is closest, and fails at ${closest.failed}`;
+function denialText({ reason, rule, closest, missing }: Decision): string {
+  if (reason === "denied") return `deny ${rule} forbids it`;
+  if (reason === "fact_missing") return `${missing} is missing; say under with what it is`;
+  if (closest === undefined) return reasonCodes[reason];
+  const found = closest.found === undefined ? "" : ` (found ${closest.found})`;
+  return `role ${closest.role} is closest, and fails at ${closest.failed}${found}`;
 }

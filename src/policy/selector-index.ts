@@ -121,13 +121,9 @@ function keyClause(
   const clauses = selector.model.clauses
     .flatMap(textClause)
     .map((clause) => ({ clause, weight: weightOf(clause, uses) }));
-  const lightest = (list: typeof clauses) =>
-    list.reduce<(typeof clauses)[number] | undefined>(
-      (best, one) => (best === undefined || one.weight < best.weight ? one : best),
-      undefined,
-    );
-  const anchor = lightest(clauses.filter(({ clause }) => anchors.has(clause.field)));
-  return anchor !== undefined && anchor.weight <= crowded ? anchor.clause : lightest(clauses)?.clause;
+  clauses.sort((a, b) => a.weight - b.weight || (a.clause.field < b.clause.field ? -1 : 1));
+  const anchor = clauses.find(({ clause }) => anchors.has(clause.field));
+  return anchor !== undefined && anchor.weight <= crowded ? anchor.clause : clauses[0]?.clause;
 }
 
 function textClause({ field, values }: SelectorClause): readonly TextClause[] {

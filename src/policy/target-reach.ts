@@ -4,7 +4,7 @@ import { fillHost, fillTemplate } from "./fill-template.ts";
 import { type FilledNats, fillNats } from "./match-nats.ts";
 import { addPattern, type FilledSegment, httpEnd, type SegmentTrie, segmentTrie } from "./match-path.ts";
 import type { DenyModel, HttpPattern, OperationModel } from "./model.ts";
-import type { HeldRole, Reach, RoleRule, Rule, RuleBase, TargetReach } from "./reach.ts";
+import type { HeldDeny, HeldRole, Reach, RoleRule, Rule, RuleBase, TargetReach } from "./reach.ts";
 
 interface Build {
   readonly identity: JobIdentity;
@@ -12,6 +12,8 @@ interface Build {
   readonly nats: { readonly pattern: FilledNats; readonly rule: Rule }[];
   readonly verbs: Map<string, Rule[]>;
 }
+
+const none: readonly HeldDeny[] = Object.freeze([]);
 
 export function buildTargetReach(target: RoutedTarget, reach: Reach): TargetReach {
   const { identity } = reach;
@@ -37,15 +39,16 @@ export function buildTargetReach(target: RoutedTarget, reach: Reach): TargetReac
     }
   }
   const free = naming.every(({ role }) => role.condition === undefined && role.model.limit === undefined);
+  // What each decision reads comes first: it then lies together in memory.
   return {
-    target,
-    hosts: hostsOf(target.model.hosts, identity),
     http: build.http,
+    hosts: hostsOf(target.model.hosts, identity),
+    closed: closed.length > 0 ? closed : none,
+    unconditional: free && denies.every(({ deny }) => deny.condition === undefined),
+    target,
     nats: build.nats,
     verbs: build.verbs,
-    closed,
     naming,
-    unconditional: free && denies.every(({ deny }) => deny.condition === undefined),
     refusals: { enforce: new Map(), observe: new Map() },
   };
 }
@@ -71,7 +74,8 @@ export function hostsOf(hosts: readonly string[], identity: JobIdentity): readon
 function roleRule(held: HeldRole, base: RuleBase): RoleRule {
   const { condition, model } = held.role;
   const simple = condition === undefined && model.limit === undefined && base.unfilled === undefined;
-  return { kind: "role", held, simple, enforced: undefined, observed: undefined, ...base };
+  const { method, slash, stream, unfilled } = base;
+  return { kind: "role", method, slash, simple, enforced: undefined, observed: undefined, held, stream, unfilled };
 }
 
 const noPath = { method: "*", slash: "free", stream: false } as const;

@@ -81,3 +81,38 @@ describe("includes with a pattern", () => {
     ]);
   });
 });
+
+describe("what was rendered while a target was observed", () => {
+  const text = `http {
+    include wayleave/wayleave-http.conf;
+    server {
+      include wayleave/wayleave-server.conf;
+      location / { include wayleave/wayleave-location-billing.conf; proxy_pass http://billing; }
+    }
+  }`;
+
+  test.each<{ rendered: "observe" | "enforce"; now: "observe" | "enforce"; codes: readonly string[] }>([
+    { rendered: "observe", now: "enforce", codes: ["stale_render"] },
+    { rendered: "observe", now: "observe", codes: [] },
+    { rendered: "enforce", now: "enforce", codes: [] },
+    { rendered: "enforce", now: "observe", codes: [] },
+  ])("rendered to $rendered, policy says $now: $codes", ({ rendered, now, codes }) => {
+    const { files } = renderNginx({
+      gateway: {
+        name: "edge-1",
+        brokerUrl: "http://127.0.0.1:8700",
+        secretFile: "/n/secret.conf",
+        targets: ["billing"],
+      },
+      policy: fakePolicy([{ name: "billing", mode: rendered }]),
+    });
+    const found = lintNginx({
+      file: "/n/nginx.conf",
+      text,
+      read: (path) => files.find((file) => path === `/n/wayleave/${file.path}`)?.text,
+      targets: [{ name: "billing", hosts: [], mode: now }],
+    });
+    expect(found.map(({ code }) => code)).toEqual(codes);
+    for (const { place } of found) expect(place.file).toBe("/n/wayleave/wayleave-location-billing.conf");
+  });
+});

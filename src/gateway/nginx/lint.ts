@@ -3,6 +3,7 @@ import { scopesOf } from "./config-scope.ts";
 import { headerRules } from "./lint-headers.ts";
 import { locationRules } from "./lint-location.ts";
 import { reachRules } from "./lint-reach.ts";
+import { staleRules } from "./lint-stale.ts";
 import { type ConfigReader, loadNginxConfig } from "./resolve-includes.ts";
 
 export interface LintInput extends ConfigReader {
@@ -10,7 +11,14 @@ export interface LintInput extends ConfigReader {
   readonly file: string;
   readonly text: string;
   /** Targets the gateway fronts: with them, a server of one of their hosts that forgot the include is found too. */
-  readonly targets?: readonly { readonly name: string; readonly hosts: readonly string[] }[];
+  readonly targets?: readonly LintTarget[];
+}
+
+export interface LintTarget {
+  readonly name: string;
+  readonly hosts: readonly string[];
+  /** As policy says now: what was rendered under another mode is stale. */
+  readonly mode?: "observe" | "enforce";
 }
 
 /**
@@ -22,11 +30,13 @@ export function lintNginx(input: LintInput): Diagnostic[] {
   if (diagnostics.some(({ code }) => code === "config_syntax")) return [...diagnostics];
   const scopes = scopesOf(directives);
   const hosts = new Set((input.targets ?? []).flatMap((target) => target.hosts));
+  const enforced = new Set((input.targets ?? []).filter(({ mode }) => mode === "enforce").map(({ name }) => name));
   const found = [
     ...diagnostics,
     ...locationRules(scopes),
     ...headerRules(scopes),
     ...reachRules(scopes, hosts, input.file),
+    ...staleRules(scopes, enforced),
   ];
   const unique = new Map(found.map((diagnostic) => [JSON.stringify([diagnostic.code, diagnostic.place]), diagnostic]));
   return [...unique.values()].toSorted(

@@ -1,3 +1,4 @@
+import type { CompiledTarget } from "../../policy/policy.ts";
 import type { Argument, Statement } from "./nginx-config.ts";
 import { block, directive, variable } from "./nginx-config.ts";
 import type { CheckedSettings } from "./settings.ts";
@@ -35,6 +36,7 @@ export function renderHttp(settings: CheckedSettings): Statement[] {
     { comment: "Empty until the decision is known." },
     ...decisionVariables.map((name) => block("map", ["", variable(name)], [directive("default", "")])),
     ...derived,
+    ...(settings.targets.some(observed) ? observation : []),
     ...logFormat(settings),
     ...(settings.cached ? cache(settings) : []),
   ];
@@ -77,6 +79,43 @@ const derived: readonly Statement[] = [
     "map",
     [variable("request_uri"), variable("wayleave_path")],
     [directive("default", ""), directive("~^(?<wayleave_raw_path>[^?]*)", variable("wayleave_raw_path"))],
+  ),
+];
+
+/** An observed target must never be the reason that traffic stops: without an answer its requests pass, as `outage`. */
+export const observed = (target: CompiledTarget): boolean => target.mode === "observe";
+
+const heard = (header: string) => variable(`upstream_http_x_wayleave_${header}`);
+
+/** Base64url of `{"alg":"ES256","typ":"at+jwt",`: how each of Wayleave's own access tokens begins. */
+const ownToken = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCIs";
+
+/** Volatile: the answer is that of the question, not of what the same variable was before. */
+const observation: readonly Statement[] = [
+  {
+    comment:
+      "Observed targets: where Wayleave gives no answer, the request passes and its log line says outage.\nThe caller's Authorization then goes on unless it looks like Wayleave's.",
+  },
+  ...["decision", "reason"].map((name) =>
+    block(
+      "map",
+      [heard(name), variable(`wayleave_observed_${name}`)],
+      [directive("volatile"), directive("default", "outage"), directive("~.", heard(name))],
+    ),
+  ),
+  block(
+    "map",
+    [heard("decision"), variable("wayleave_observed_forward")],
+    [
+      directive("volatile"),
+      directive("default", variable("wayleave_foreign")),
+      directive("~.", heard("authorization")),
+    ],
+  ),
+  block(
+    "map",
+    [variable("http_authorization"), variable("wayleave_foreign")],
+    [directive("default", "forward"), directive(`~*^(bearer|dpop)[[:blank:]]+${ownToken}`, "")],
   ),
 ];
 

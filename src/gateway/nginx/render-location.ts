@@ -1,7 +1,8 @@
 import type { CompiledTarget } from "../../policy/policy.ts";
 import { forwardedHeaders, identityHeaders, originalHeaders, overrideHeaders, spellings } from "./header-names.ts";
-import type { Argument, Directive, Statement } from "./nginx-config.ts";
+import type { Argument, Directive, Statement, Variable } from "./nginx-config.ts";
 import { directive, variable } from "./nginx-config.ts";
+import { observed } from "./render-http.ts";
 import type { CheckedSettings } from "./settings.ts";
 
 /** Where each variable of the decision comes from: a header of the answer. */
@@ -53,11 +54,19 @@ export function renderLocation(settings: CheckedSettings, target: CompiledTarget
       comment: `Wayleave for gateway ${settings.name}: who may pass to target ${target.name}${modeNote(target)}. Rendered; do not edit.`,
     },
     { comment: "Include in each location that proxies to it, beside a proxy_pass without a path." },
+    ...(observed(target)
+      ? [
+          {
+            comment:
+              "While it is observed, requests pass also when Wayleave does not answer. Render again when policy enforces it.",
+          },
+        ]
+      : []),
     directive("auth_request", `/_wayleave/authz/${target.name}`),
     directive("auth_request_set", variable("wayleave_target"), target.name),
     directive("auth_request_set", variable("wayleave_cache"), variable("upstream_cache_status")),
     ...answers.map(([name, header]) =>
-      directive("auth_request_set", variable(name), variable(`upstream_http_${header}`)),
+      directive("auth_request_set", variable(name), answerSource(target, name, header)),
     ),
     directive("error_page", "401", "=", "@wayleave_unauthenticated"),
     directive("error_page", "403", "=", "@wayleave_denied"),
@@ -73,6 +82,13 @@ export function renderLocation(settings: CheckedSettings, target: CompiledTarget
     directive("proxy_headers_hash_bucket_size", "128"),
     ...strippedHeaders.map((name) => setHeader(name, "")),
   ];
+}
+
+/** Of an observed target, what no answer says is `outage`. */
+function answerSource(target: CompiledTarget, name: string, header: string): Variable {
+  const word = name.replace("wayleave_", "");
+  const filled = observed(target) && ["decision", "reason", "forward"].includes(word);
+  return variable(filled ? `wayleave_observed_${word}` : `upstream_http_${header}`);
 }
 
 function setHeader(name: string, value: Argument): Directive {

@@ -2,6 +2,7 @@ import type { CompiledTarget } from "../../policy/policy.ts";
 import { identityHeaders } from "./header-names.ts";
 import type { Argument, Directive, Statement, Variable } from "./nginx-config.ts";
 import { block, directive, variable } from "./nginx-config.ts";
+import { observed } from "./render-http.ts";
 import type { CheckedSettings } from "./settings.ts";
 
 /** What belongs in each `server { }` with protected locations: where NGINX asks, and what a refused client is told. */
@@ -13,6 +14,12 @@ export function renderServer(settings: CheckedSettings): Statement[] {
     ...settings.targets.map((target) => authLocation(settings, target)),
     { comment: "No usable answer from Wayleave. A page for errors that the server has must never stand in for one." },
     block("location", ["@wayleave_no_answer"], [directive("return", "500")]),
+    ...(settings.targets.some(observed)
+      ? [
+          { comment: "The same for observed targets, which nothing may stop." },
+          block("location", ["@wayleave_observed"], [directive("return", "204")]),
+        ]
+      : []),
     ...denials(settings),
   ];
 }
@@ -36,8 +43,13 @@ function authLocation(settings: CheckedSettings, target: CompiledTarget): Direct
       directive("proxy_send_timeout", "2s"),
       directive("proxy_read_timeout", "3s"),
       { comment: "Nothing the surrounding server says about errors, caches and redirects may change an answer." },
-      directive("proxy_intercept_errors", "off"),
-      directive("error_page", "500", "502", "503", "504", "=", "@wayleave_no_answer"),
+      directive("proxy_intercept_errors", observed(target) ? "on" : "off"),
+      directive(
+        "error_page",
+        ...["500", "502", "503", "504"],
+        "=",
+        observed(target) ? "@wayleave_observed" : "@wayleave_no_answer",
+      ),
       directive(
         "proxy_ignore_headers",
         "X-Accel-Redirect",

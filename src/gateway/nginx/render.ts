@@ -75,7 +75,11 @@ function gatewayNotes(settings: CheckedSettings): string[] {
 function targetNotes(target: CompiledTarget): string[] {
   const name = `target ${target.name}`;
   return [
-    ...(target.mode === "observe" ? [`${name} is observed: what policy denies is recorded and let through.`] : []),
+    ...(target.mode === "observe"
+      ? [
+          `${name} is observed: what policy denies is recorded and let through, and so is everything while Wayleave does not answer. Render again when policy enforces it.`,
+        ]
+      : []),
     ...(target.sharesRoutes ? [`${name} has routes that pass without an identity (unidentified: pass).`] : []),
     ...(target.streams
       ? [
