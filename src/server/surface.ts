@@ -213,14 +213,11 @@ function operatorDeps(deps: SurfaceDeps): OperatorRouteDeps {
     sessions: () => table.all(),
     find: (id) => table.find(id),
     summary: (session) => summary(deps, session),
-    async end(session, because) {
-      const { issuer, project, job } = session.identity;
+    // A job may hold several sessions; a person who ends one means the job.
+    end: async (session, because) => {
+      const { issuer, job } = session.identity;
       const more = { by: "local operator", ...(because === undefined ? {} : { detail: because }) };
-      await Promise.all([
-        sessions.lifecycle.end(session, "operator", more),
-        // Its CI would give the job a fresh token for the asking: the tombstone keeps it from opening another session.
-        sessions.lifecycle.jobOver(issuer, project.id, job.id, "ended by an operator"),
-      ]);
+      await Promise.all(table.ofJob(issuer, job.id).map((each) => sessions.lifecycle.end(each, "operator", more)));
     },
     records: records.query,
     record: records.get,

@@ -28,6 +28,17 @@ export interface LifecycleDeps {
   readonly onChange?: (session: Session) => void;
 }
 
+/** The ends that mean, each alone, that the whole job is over: no later token of it opens another session. */
+const overBy: Partial<Record<EndReason, string>> = {
+  client_end: "ended by the job itself",
+  lease_lost: "its runner fell silent",
+  hard_end: "its time was up",
+  operator: "ended by an operator",
+};
+
+/** A token may arrive this long after its time, leeway of all clocks included. */
+const tombstoneLeewayMs = 120_000;
+
 /** True where a project id is one of the job's: the project whose code runs, or the one that runs it. */
 export function belongsTo(session: Session, projectId: string): boolean {
   const { project, attributes } = session.identity;
@@ -49,7 +60,19 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   const end: Lifecycle["end"] = async (session, reason, more = {}) => {
     if (!table.end(session, reason, clock.now())) return;
     deps.onChange?.(session);
-    await record([{ kind: "session.ended", ...of(session), data: { reason, ...more } }]);
+    const { issuer, project, job } = session.identity;
+    const status = overBy[reason];
+    const over = status === undefined ? [] : bury(issuer, project.id, job.id, status);
+    await record([{ kind: "session.ended", ...of(session), data: { reason, ...more } }, ...over]);
+  };
+
+  /** A tombstone, in memory at once; its record follows. Nothing where there is one already. */
+  const bury = (issuer: string, projectId: string, jobId: string, status: string): readonly AuditEvent[] => {
+    if (table.tombstone(issuer, projectId, jobId) !== undefined) return [];
+    const until = clock.now() + (deps.issuer(issuer)?.maxTokenLifeMs ?? 0) + tombstoneLeewayMs;
+    const data = { issuer, project_id: projectId, job_id: jobId, status, until };
+    table.bury(data, clock.now());
+    return [{ kind: "job.over", data }];
   };
 
   return {
@@ -73,15 +96,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       const sessions = table.ofJob(issuer, jobId).filter((session) => belongsTo(session, projectId));
       const living = sessions.filter((session) => session.view.state !== "ended");
       const ends = living.map((session) => end(session, "job_finished", { detail: `the CI says ${status}` }));
-      if (table.tombstone(issuer, projectId, jobId) === undefined) {
-        const life = deps.issuer(issuer)?.maxTokenLifeMs ?? 0;
-        const until = clock.now() + life + 120_000;
-        ends.push(
-          record([{ kind: "job.over", data: { issuer, project_id: projectId, job_id: jobId, status, until } }]).then(
-            () => undefined,
-          ),
-        );
-      }
+      const over = bury(issuer, projectId, jobId, status);
+      if (over.length > 0) ends.push(record(over).then(() => undefined));
       await Promise.all(ends);
       return living.length;
     },

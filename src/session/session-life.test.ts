@@ -334,3 +334,32 @@ describe("the owner of an ended session", () => {
     expect(endedOwner(h.table, refreshToken, undefined)).toBeUndefined();
   });
 });
+
+describe("a job is over by any of its ends", () => {
+  test.each(["client_end", "lease_lost", "hard_end", "operator"] as const)(
+    "%s: a fresh token opens nothing, live and after a restart",
+    async (reason) => {
+      const h = harness();
+      const { session } = await h.exchange("token:1:1", { jkt: "A" });
+      await h.lifecycle.end(h.session(session.id), reason);
+      expect(await code(h.exchange("token:1:2", { jkt: "A" }))).toBe("job_over");
+      expect(h.restart().tombstone("gitlab", "1042", "1")).toBeDefined();
+    },
+  );
+
+  test("also when the end cannot be recorded", async () => {
+    const h = harness();
+    const { session } = await h.exchange("token:1:1");
+    h.recorder.fail = true;
+    await code(h.lifecycle.end(h.session(session.id), "client_end"));
+    h.recorder.fail = false;
+    expect(await code(h.exchange("token:1:2"))).toBe("job_over");
+  });
+
+  test("a session that policy withdrew is no end of the job", async () => {
+    const h = harness();
+    const { session } = await h.exchange("token:1:1");
+    await h.lifecycle.end(h.session(session.id), "policy_withdrawn");
+    expect(await code(h.exchange("token:1:2"))).toBe("accepted");
+  });
+});

@@ -133,6 +133,12 @@ export class SessionTable {
     return true;
   }
 
+  /** Remembers that a job is over at once; its record repeats it without effect. */
+  bury(data: EventData["job.over"], at: number): void {
+    const key = tombstoneKey(data.issuer, data.project_id, data.job_id);
+    if (!this.#tombstones.has(key)) this.#tombstones.set(key, { status: data.status, at, until: data.until });
+  }
+
   apply(record: AuditRecord): void {
     const time = Date.parse(record.time);
     const session = record.session === undefined ? undefined : this.#sessions.get(record.session);
@@ -145,7 +151,7 @@ export class SessionTable {
         this.#open(record.session ?? "", record.data, time);
         return;
       case "job.over":
-        this.#bury(record.data, time);
+        this.bury(record.data, time);
         return;
       case "credential.revoked":
         this.#revoked.set(record.data.jti, record.data.until);
@@ -224,11 +230,6 @@ export class SessionTable {
 
   #use(key: string, replay: Replay): void {
     if (!this.#replays.has(key)) this.#replays.set(key, replay);
-  }
-
-  #bury(data: EventData["job.over"], time: number): void {
-    const key = tombstoneKey(data.issuer, data.project_id, data.job_id);
-    if (!this.#tombstones.has(key)) this.#tombstones.set(key, { status: data.status, at: time, until: data.until });
   }
 
   /** Forgets what can no longer matter: sessions past their hard end and replay time, old tombstones and revocations. */
