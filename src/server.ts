@@ -14,6 +14,7 @@ import { sessionRoutes } from "./api/session.ts";
 import { tokenRoutes } from "./api/token.ts";
 import type { Config } from "./config/config.ts";
 import type { Clock } from "./core/clock.ts";
+import { WayleaveError } from "./core/errors.ts";
 import { createProofVerifier } from "./credential/proof.ts";
 import { connectGateways } from "./server/gateways.ts";
 import { connectIssuers } from "./server/issuers.ts";
@@ -55,6 +56,7 @@ const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now()
 export async function startServer(config: Config, options: ServerOptions): Promise<RunningServer> {
   const { log } = options;
   const policies = await openPolicySource({ path: config.policyPath, issuers: config.issuers, now: clock.now });
+  refuseUnknownTargets(config, policies);
   const keys = await openBrokerKeys(config);
   const state = await openState(config.dataDir, clock);
   try {
@@ -116,6 +118,20 @@ async function serve(
       await state.close();
     },
   };
+}
+
+/** A gateway that fronts what policy does not have would refuse everything there, and say it enforces it. */
+function refuseUnknownTargets(config: Config, policies: PolicySource): void {
+  const { targets } = policies.current().policy;
+  for (const gateway of config.gateways) {
+    const unknown = gateway.targets.find((name) => !targets.has(name));
+    if (unknown === undefined) continue;
+    const known = [...targets.keys()].join(", ");
+    throw new WayleaveError(
+      "config_invalid",
+      `Gateway ${gateway.name} fronts target ${JSON.stringify(unknown)}, which the policy does not have; it has: ${known}.`,
+    );
+  }
 }
 
 /** Requests under way get a moment to finish; long polls and streams end with it. */
