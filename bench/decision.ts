@@ -1,4 +1,3 @@
-import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { noCounts } from "../src/core/decision.ts";
 import { noFacts } from "../src/core/fact.ts";
@@ -8,6 +7,7 @@ import type { HttpOperation } from "../src/core/target.ts";
 import { compile } from "../src/policy/compile.ts";
 import type { PolicyModel } from "../src/policy/model.ts";
 import { deny, policyModel, role, selector, target } from "../src/policy/policy.fake.ts";
+import { machine, median, table, thousands } from "./machine.ts";
 
 /**
  * Decisions per second on one core: the same mix for a policy of 10 roles and for one of 10,000 roles over 2,000 projects,
@@ -90,16 +90,17 @@ interface Round {
 }
 
 interface Subject {
-  readonly name: string;
   readonly roles: number;
   readonly projects: number;
+  /** Sessions that ask, in random order: what they touch competes for the processor's cache. */
+  readonly live: number;
   readonly round: () => Round;
 }
 
-function buildSubject(name: string, projects: number): Subject {
+function buildSubject(projects: number, live: number): Subject {
   const model = buildPolicy(projects);
   const policy = compile(model, vocabulary);
-  const sessions = buildSessions(projects, 2000);
+  const sessions = buildSessions(projects, live);
   // A fixed random order of sessions and operations: the same for every round, and no pattern for a cache to learn.
   let seed = 12345;
   const order = Uint32Array.from({ length: 65_536 }, () => {
@@ -121,12 +122,12 @@ function buildSubject(name: string, projects: number): Subject {
     const { user, system } = process.cpuUsage(before);
     return { cpu: (user + system) / 1000, wall: performance.now() - start, allowed };
   };
-  return { name, roles: model.roles.length, projects, round };
+  return { roles: model.roles.length, projects, live, round };
 }
 
-const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
-
-const subjects = [buildSubject("10 roles, 2 projects", 2), buildSubject("10,000 roles, 2,000 projects", 2000)];
+const few = 2;
+const many = 2000;
+const subjects = [500, 2000].flatMap((live) => [buildSubject(few, live), buildSubject(many, live)]);
 const rounds = Math.max(1, Number(options.rounds));
 const measured = subjects.map((): Round[] => []);
 for (let round = -2; round < rounds; round++) {
@@ -137,30 +138,38 @@ for (let round = -2; round < rounds; round++) {
 }
 
 const rate = (ms: readonly number[]) => Math.round((decisionsPerRound / median(ms)) * 1000);
-const results = subjects.map(({ name, roles, projects }, at) => {
+const results = subjects.map(({ roles, projects, live }, at) => {
   const runs = measured[at] ?? [];
   return {
-    name,
     roles,
     projects,
+    sessions: live,
     decisions_per_cpu_second: rate(runs.map(({ cpu }) => cpu)),
     decisions_per_second: rate(runs.map(({ wall }) => wall)),
     allowed: (runs[0]?.allowed ?? 0) / decisionsPerRound,
   };
 });
-const [few, many] = results;
-const ratio = (few?.decisions_per_cpu_second ?? 0) / (many?.decisions_per_cpu_second ?? 1);
-const machine = { cpu: cpus()[0]?.model ?? "unknown", cores: cpus().length, node: process.version };
 
-if (options.json) console.log(JSON.stringify({ benchmark: "decision", rounds, results, ratio, machine }));
+/** How many times slower many roles are, with the same number of sessions. */
+const ratios = results.flatMap((result, at) => {
+  const before = results[at - 1];
+  if (before === undefined || result.projects !== many) return [];
+  const { sessions, decisions_per_cpu_second } = result;
+  return [{ sessions, ratio: before.decisions_per_cpu_second / decisions_per_cpu_second }];
+});
+
+if (options.json) console.log(JSON.stringify({ benchmark: "decision", rounds, results, ratios, machine: machine() }));
 else {
-  const number = (value: number) => value.toLocaleString("en").padStart(11);
-  console.log(`decision function, 2,000 sessions in random order, median of ${rounds} rounds of 1,000,000\n`);
-  console.log(`${" ".repeat(30)}per CPU second   per second   allowed`);
-  for (const result of results) {
-    const rates = `${number(result.decisions_per_cpu_second).padStart(14)}  ${number(result.decisions_per_second)}`;
-    console.log(`${result.name.padEnd(30)}${rates}   ${String(Math.round(result.allowed * 100)).padStart(5)} %`);
+  console.log(`decision function, sessions in random order, median of ${rounds} rounds of 1,000,000\n`);
+  const head = ["roles", "projects", "sessions", "per CPU second", "per second", "allowed"];
+  const rows = results.map((result) => [
+    ...[result.roles, result.projects, result.sessions].map(thousands),
+    ...[result.decisions_per_cpu_second, result.decisions_per_second].map(thousands),
+    `${Math.round(result.allowed * 100)} %`,
+  ]);
+  console.log(table([head, ...rows]));
+  for (const { sessions, ratio } of ratios) {
+    console.log(`\n10 roles over 10,000, with ${thousands(sessions)} sessions: ${ratio.toFixed(2)}`);
   }
-  console.log(`${"the first over the second".padEnd(30)}${ratio.toFixed(2).padStart(14)}\n`);
-  console.log(`${machine.cpu}, ${machine.cores} cores, node ${machine.node}`);
+  console.log(`\n${machine()}`);
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { type ReasonCode, reasonCodes } from "../core/decision.ts";
+import { issuerTypes } from "../core/identity.ts";
 import { recordIdPattern } from "../core/ids.ts";
 import type { AuditRecord, EventData, RecordKind } from "../core/record.ts";
 import { endReasons } from "../core/session.ts";
@@ -29,7 +30,7 @@ const job = z
 const identity = z
   .strictObject({
     issuer: text,
-    issuerType: z.enum(["gitlab", "buildkite"]),
+    issuerType: z.enum(issuerTypes),
     kind: z.enum(["job", "agent", "person"]),
     project: z.strictObject({ id: text, path: text }),
     pipelineId: text,

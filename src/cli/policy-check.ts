@@ -1,5 +1,13 @@
+import type { PolicyModel } from "../policy/model.ts";
 import { type CliCommand, jsonOption, printJson } from "./command.ts";
-import { policyArgument, policyOptions, policyPath, printDiagnostics, readPolicy } from "./policy-source.ts";
+import {
+  policyArgument,
+  policyOptions,
+  policyPath,
+  printDiagnostics,
+  type ReadPolicy,
+  readPolicy,
+} from "./policy-source.ts";
 import { count } from "./terminal.ts";
 
 export const policyCheck: CliCommand = {
@@ -12,7 +20,7 @@ export const policyCheck: CliCommand = {
     const path = await policyPath(io, input, input.args[0]);
     const read = await readPolicy(io, input, path);
     const { model } = read;
-    const failures = model === undefined ? [] : await testFailures(model);
+    const failures = model === undefined ? [] : await testFailures(model, read.issuers);
     const diagnostics = [...read.diagnostics, ...failures];
     const errors = diagnostics.filter(({ severity }) => severity === "error").length;
     if (input.flag("json")) {
@@ -31,11 +39,11 @@ export const policyCheck: CliCommand = {
 };
 
 /** What the policy's own tests find, as diagnostics. */
-export async function testFailures(model: import("../policy/model.ts").PolicyModel) {
+export async function testFailures(model: PolicyModel, issuers: ReadPolicy["issuers"]) {
   const [{ compile }, { runTests }, { vocabulary }] = await Promise.all([
     import("../policy/compile.ts"),
     import("../policy/run-tests.ts"),
     import("../ci/providers.ts"),
   ]);
-  return runTests(compile(model, vocabulary), model);
+  return runTests(compile(model, vocabulary), model, new Map(issuers.map(({ name, type }) => [name, type])));
 }

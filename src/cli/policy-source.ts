@@ -1,6 +1,6 @@
 import { relative } from "node:path";
 import { WayleaveError } from "../core/errors.ts";
-import type { Vocabulary } from "../core/identity.ts";
+import type { IssuerType, Vocabulary } from "../core/identity.ts";
 import type { Diagnostic, PolicyModel } from "../policy/model.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type CliWord, configOption, configPath, type Input } from "./command.ts";
@@ -15,6 +15,8 @@ export const policyOptions: readonly CliWord[] = [configOption];
 
 export interface ReadPolicy {
   readonly files: readonly { readonly name: string; readonly text: string }[];
+  /** Of the configuration; without one, one of each type. */
+  readonly issuers: readonly { readonly name: string; readonly type: IssuerType }[];
   /** Absent where the files hold an error. */
   readonly model?: PolicyModel;
   readonly diagnostics: readonly Diagnostic[];
@@ -45,7 +47,7 @@ export async function readPolicy(io: CommandIo, input: Input, path: string): Pro
   const { files, lock } = await readPolicyFiles(path, fromHere(path));
   const issuers = await configuredIssuers(io, input);
   const parsed = parsePolicy({ files, vocabulary, issuers, ...(lock === undefined ? {} : { lock }) });
-  return { files, ...parsed };
+  return { files, issuers, ...parsed };
 }
 
 /** The path as somebody who stands in the working folder would write it. */

@@ -18,8 +18,8 @@ export const policyTest: CliCommand = {
   async run(io, input) {
     const path = await policyPath(io, input, input.args[0]);
     const { model } = await compilePolicy(io, input, path);
-    const { files } = await readPolicy(io, input, path);
-    const diagnostics = await testFailures(model);
+    const { files, issuers } = await readPolicy(io, input, path);
+    const diagnostics = await testFailures(model, issuers);
     // A failure stands at the test's own place or at one of its lines.
     const failed = model.tests.map((test, at) => {
       const next = model.tests[at + 1]?.place;

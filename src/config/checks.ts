@@ -1,3 +1,4 @@
+import { issuerTypes } from "../core/identity.ts";
 import type { Diagnostic, Place } from "./diagnostic.ts";
 import type { ConfigDocument, KeyPath } from "./document.ts";
 import { keyName } from "./problems.ts";
@@ -24,9 +25,26 @@ export function crossChecks(document: ConfigDocument): readonly Diagnostic[] {
 function issuerChecks(document: ConfigDocument, path: KeyPath, issuer: Loose): readonly Diagnostic[] {
   const hooks = asList(issuer.webhooks);
   return [
+    ...misleadingName(document, path, issuer),
     ...(issuer.api === undefined ? [] : secretPair(document, [...path, "api"], "token", true)),
     ...duplicateNames(document, [...path, "webhooks"], hooks),
     ...hooks.flatMap((hook, at) => webhookChecks(document, [...path, "webhooks", at], hook)),
+  ];
+}
+
+/** A selector's key is an issuer's name or type: a name that is another type would be both. */
+function misleadingName(document: ConfigDocument, path: KeyPath, issuer: Loose): readonly Diagnostic[] {
+  const { name, type } = issuer;
+  const isType = (word: unknown) => issuerTypes.some((each) => each === word);
+  if (name === type || !isType(name) || !isType(type)) return [];
+  const help = `name it something else, or give it the type ${String(name)}`;
+  return [
+    error(
+      "issuer_name_is_a_type",
+      `"${String(name)}" is the name of another type of issuer`,
+      document.valueAt([...path, "name"]),
+      help,
+    ),
   ];
 }
 

@@ -137,6 +137,7 @@ describe("ten different mistakes", () => {
       "8:11 invalid_value",
       "9:14 file_missing",
       "10:11 duplicate_name",
+      "10:11 issuer_name_is_a_type",
       "13:62 secret_unset",
       "13:81 invalid_value",
       "14:15 invalid_value",

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { parseDocument } from "yaml";
 import { WayleaveError } from "../core/errors.ts";
-import type { IssuerType } from "../core/identity.ts";
+import { type IssuerType, issuerTypes } from "../core/identity.ts";
 
 /** What a command that only talks to a running broker needs of its configuration. */
 export interface Located {
@@ -33,8 +33,6 @@ export function locateConfig(path: string): Located {
   };
   return { file, dataDir: value("data", "./data"), policyPath: value("policy", "./policy") };
 }
-
-const issuerTypes: readonly IssuerType[] = ["gitlab", "buildkite"];
 
 /** Names and types of a configuration's issuers, for checking a policy; without a configuration, one of each type. */
 export function configuredIssuersOf(path: string): readonly { readonly name: string; readonly type: IssuerType }[] {

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { issuerTypes } from "../core/identity.ts";
 import { durationPattern, parseDuration } from "./duration.ts";
 
 /** `${NAME}`: the only way a secret's value may stand in the file. */
@@ -64,7 +65,7 @@ const Api = z.strictObject({
 
 const Issuer = z.strictObject({
   name: name("Word for this issuer in policy, identities and records. 1 to 16 of a-z, 0-9 and -."),
-  type: z.enum(["gitlab", "buildkite"]).describe("The CI behind it: `gitlab` or `buildkite`."),
+  type: z.enum(issuerTypes).describe("The CI behind it: `gitlab` or `buildkite`."),
   url: url(
     "Exact `iss` of its tokens, with port and relative root. Default: https://gitlab.com or https://agent.buildkite.com.",
   ).optional(),

@@ -1,5 +1,6 @@
-/** A CI of some type; each has one folder in `src/ci/`. */
-export type IssuerType = "gitlab" | "buildkite";
+/** The types of CI, by the word configuration and selectors use; each has one folder in `src/ci/`. */
+export const issuerTypes = ["gitlab", "buildkite"] as const;
+export type IssuerType = (typeof issuerTypes)[number];
 
 /** Who acts. `agent` is set by a selector or a verified actor token, never by the caller's silence. */
 export type Kind = "job" | "agent" | "person";

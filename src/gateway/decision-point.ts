@@ -151,7 +151,7 @@ function settle(deps: DecisionPointDeps, asked: Case, traceparent: string): Answ
   const { question } = asked;
   const target = deps.policy().targets.get(question.target);
   const finding = target === undefined ? unknownTarget : judge(deps, asked, target);
-  const record = deps.recorder.note(eventOf(question, finding, deps.policy().version, traceparent));
+  const record = deps.recorder.note(eventOf(question, finding, deps.policy(), traceparent));
   const { decision } = finding;
   if (decision?.limit !== undefined && finding.outcome === "allow") deps.limits.count(decision.limit);
   const answer = toAnswer(deps, question, finding, record, traceparent);
@@ -299,7 +299,7 @@ function bearerOf(authorization: string | undefined): string | undefined {
   return authorization.slice(7).trim();
 }
 
-function eventOf(question: Question, finding: Finding, policy: string, traceparent: string): AuditEvent {
+function eventOf(question: Question, finding: Finding, policy: Policy, traceparent: string): AuditEvent {
   const { view, decision } = finding;
   const { operation } = question;
   const data: DecisionData = {
@@ -309,17 +309,24 @@ function eventOf(question: Question, finding: Finding, policy: string, tracepare
     effect: finding.outcome === "allow" ? "allow" : "deny",
     outcome: finding.outcome,
     reason: finding.reason,
-    policy,
+    policy: policy.version,
     ...(operation.kind === "http" && operation.host !== "" ? { host: operation.host } : {}),
     ...(decision?.rule === undefined ? {} : { rule: decision.rule }),
     ...(decision === undefined || decision.facts.length === 0 ? {} : { facts: decision.facts }),
     ...(decision?.closest === undefined ? {} : { closest: decision.closest }),
     ...(finding.token === undefined ? {} : { token: finding.token }),
-    ...(question.ambiguity === undefined ? {} : { detail: question.ambiguity }),
+    ...detailOf(question, finding, policy),
   };
   const trace = traceparent.slice(3, 35);
   if (view === undefined) return { kind: "decision", trace, data };
   return { kind: "decision", session: view.id, job: recordJob(view.identity), trace, data };
+}
+
+/** What the record says beyond its reason: how a request was ambiguous, why a deny is there. */
+function detailOf({ ambiguity }: Question, { reason, decision }: Finding, policy: Policy): { detail?: string } {
+  if (ambiguity !== undefined) return { detail: ambiguity };
+  const because = reason === "denied" ? policy.denyReason(decision?.rule ?? "")?.because : undefined;
+  return because === undefined ? {} : { detail: because };
 }
 
 /** One readable line for an operation, as records and refusals show it. Bounded; queries are never part of it. */

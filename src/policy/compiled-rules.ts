@@ -1,8 +1,18 @@
+import { type Decision, type ReasonCode, reasonCodes } from "../core/decision.ts";
 import type { JobIdentity, Vocabulary } from "../core/identity.ts";
 import { type Condition, compileCondition } from "./condition.ts";
 import { addPattern, type HttpEnd, httpEnd, type SegmentTrie, segmentTrie } from "./match-path.ts";
 import { compileSelector } from "./match-selector.ts";
-import type { DenyModel, Mode, PolicyModel, RoleModel, RouteModel, TargetModel } from "./model.ts";
+import type {
+  DenyModel,
+  Mode,
+  OperationModel,
+  PathSegment,
+  PolicyModel,
+  RoleModel,
+  RouteModel,
+  TargetModel,
+} from "./model.ts";
 import type { RoleSummary } from "./policy.ts";
 import { indexSelectors, type SelectorIndex } from "./selector-index.ts";
 
@@ -12,12 +22,28 @@ export interface CompiledRole {
   readonly summary: RoleSummary;
   /** Order in which roles are tried: those without strings attached first, then by id. */
   readonly rank: number;
+  readonly decisions: Decisions;
 }
 
 export interface CompiledDeny {
   readonly model: DenyModel;
   readonly condition: Condition | undefined;
   readonly rank: number;
+  readonly decisions: Decisions;
+}
+
+/** Decisions that hang on nothing but a rule or a reason, made once for all jobs: see `remember`. */
+export type Decisions = (Decision | undefined)[];
+const forgetful = (): Decisions => [undefined, undefined, undefined, undefined];
+
+/** The one decision for this mode and this `unconditional`, frozen. */
+export function remember(decisions: Decisions, mode: Mode, unconditional: boolean, make: () => Decision): Decision {
+  const slot = (mode === "observe" ? 2 : 0) + (unconditional ? 1 : 0);
+  const known = decisions[slot];
+  if (known !== undefined) return known;
+  const decision = Object.freeze(make());
+  decisions[slot] = decision;
+  return decision;
 }
 
 export interface RouteEnd extends HttpEnd {
@@ -41,20 +67,30 @@ export interface CompiledRules {
   readonly targets: ReadonlyMap<string, RoutedTarget>;
   readonly roles: SelectorIndex<CompiledRole>;
   readonly denies: SelectorIndex<CompiledDeny>;
+  readonly refusals: Readonly<Record<ReasonCode, Decisions>>;
 }
 
-export function compileRules(model: PolicyModel, vocabulary: Vocabulary): CompiledRules {
+export function compileRules(written: PolicyModel, vocabulary: Vocabulary): CompiledRules {
+  const model = shareTexts(written);
   const roles = model.roles.toSorted(byStrings).map(
     (role, rank): CompiledRole => ({
       model: role,
       condition: role.when && compileCondition(role.when),
       summary: summary(role),
       rank,
+      decisions: forgetful(),
     }),
   );
   const denies = model.deny
     .toSorted((a, b) => compare(a.id, b.id))
-    .map((deny, rank): CompiledDeny => ({ model: deny, condition: deny.when && compileCondition(deny.when), rank }));
+    .map(
+      (deny, rank): CompiledDeny => ({
+        model: deny,
+        condition: deny.when && compileCondition(deny.when),
+        rank,
+        decisions: forgetful(),
+      }),
+    );
   const entries = <R extends CompiledRole | CompiledDeny>(rules: readonly R[]) =>
     rules.flatMap((rule) => rule.model.for.map((selector) => ({ selector: compileSelector(selector), rule })));
   return {
@@ -64,7 +100,32 @@ export function compileRules(model: PolicyModel, vocabulary: Vocabulary): Compil
     targets: new Map(model.targets.map((target, index) => [target.name, routeTarget(target, index)])),
     roles: indexSelectors(entries(roles), "role", vocabulary),
     denies: indexSelectors(entries(denies), "deny", vocabulary),
+    refusals: Object.fromEntries(
+      Object.keys(reasonCodes).map((reason) => [reason, forgetful()]),
+    ) as CompiledRules["refusals"],
   };
+}
+
+/**
+ * The same policy, equal path texts being one string: thousands of jobs then compare paths against few strings, which stay
+ * in the processor's cache.
+ */
+function shareTexts(model: PolicyModel): PolicyModel {
+  const texts = new Map<string, string>();
+  const share = (text: string): string => {
+    const known = texts.get(text);
+    if (known === undefined) texts.set(text, text);
+    return known ?? text;
+  };
+  const segmentOf = (segment: PathSegment): PathSegment =>
+    segment.kind === "literal" ? { kind: "literal", text: share(segment.text) } : segment;
+  const operationOf = (operation: OperationModel): OperationModel =>
+    operation.kind === "http"
+      ? { ...operation, pattern: { ...operation.pattern, segments: operation.pattern.segments.map(segmentOf) } }
+      : operation;
+  const allowOf = (allow: RoleModel["allow"]) =>
+    Object.fromEntries(Object.entries(allow).map(([target, operations]) => [target, operations.map(operationOf)]));
+  return { ...model, roles: model.roles.map((role) => ({ ...role, allow: allowOf(role.allow) })) };
 }
 
 const strings = (role: RoleModel) => (role.when ? 2 : 0) + (role.limit ? 1 : 0);

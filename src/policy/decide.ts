@@ -3,13 +3,13 @@ import { type ParsedPath, parsePath } from "../core/path.ts";
 import type { SessionView } from "../core/session.ts";
 import type { Operation } from "../core/target.ts";
 import { type Asked, evaluate, inNarrowing, limitOf } from "./asked.ts";
-import { type CompiledRules, compare, type RoutedTarget } from "./compiled-rules.ts";
+import { type CompiledRules, compare, type RoutedTarget, remember } from "./compiled-rules.ts";
 import { factUses, withExplaining } from "./condition.ts";
 import { findClosest } from "./explain.ts";
 import { coversNats, subjectTokens, touchesNats } from "./match-nats.ts";
 import { matchHttp } from "./match-path.ts";
 import type { Mode } from "./model.ts";
-import type { HeldDeny, HeldRole, Reach, Refusals, RoleRule, Rule, TargetReach } from "./reach.ts";
+import type { HeldDeny, HeldRole, Reach, RoleRule, Rule, TargetReach } from "./reach.ts";
 import { buildTargetReach } from "./target-reach.ts";
 
 const noFactUses: readonly FactUse[] = Object.freeze([]);
@@ -20,18 +20,18 @@ export function decide(rules: CompiledRules, reach: Reach, request: AccessReques
   const { operation, session, narrowing } = request;
   const over = stateProblem(session, request.now);
   const target = rules.targets.get(request.target);
-  if (target === undefined) return plain(rules, reach.refusals, over ?? "target_unknown", "enforce", false);
+  if (target === undefined) return plain(rules, over ?? "target_unknown", "enforce", false);
   const path = operation.kind === "http" ? parsePath(operation.path, target.model.encodedSlash) : undefined;
   const mode = modeOf(target, operation, path);
   const at = targetReach(reach, target);
-  if (over !== undefined) return plain(rules, at.refusals, over, mode, false);
+  if (over !== undefined) return plain(rules, over, mode, false);
   if (narrowing.targets !== undefined && !narrowing.targets.includes(request.target)) {
-    return plain(rules, at.refusals, "outside_narrowing", mode, false);
+    return plain(rules, "outside_narrowing", mode, false);
   }
   if (operation.kind === "http" && !hostMatches(at, operation.host)) {
-    return plain(rules, at.refusals, "host_mismatch", mode, at.unconditional);
+    return plain(rules, "host_mismatch", mode, at.unconditional);
   }
-  if (path !== undefined && !path.ok) return plain(rules, at.refusals, "ambiguous_path", mode, at.unconditional);
+  if (path !== undefined && !path.ok) return plain(rules, "ambiguous_path", mode, at.unconditional);
   const matched = match(at, operation, path);
   return judge({ rules, reach, at, request, counts, mode, matched, used: undefined });
 }
@@ -66,7 +66,9 @@ function hostMatches(at: TargetReach, host: string): boolean {
 }
 
 function match(at: TargetReach, operation: Operation, path: ParsedPath | undefined): readonly Rule[] {
-  if (operation.kind === "verb") return at.verbs.get(operation.verb) ?? noRules;
+  if (operation.kind === "verb") {
+    return at.verbs.filter(({ verb }) => verb === operation.verb).map(({ rule }) => rule);
+  }
   if (operation.kind === "nats") {
     const tokens = subjectTokens(operation.subject);
     if (tokens === undefined) return noRules;
@@ -188,11 +190,19 @@ function isFree({ request }: Asked, agentsDenied: HeldDeny | undefined): boolean
 }
 
 function allow(asked: Asked, rule: RoleRule, limit: LimitUse | undefined): Decision {
-  const { mode, rules, at, used, request } = asked;
-  const free = used === undefined && limit === undefined;
-  const known = free ? (mode === "enforce" ? rule.enforced : rule.observed) : undefined;
+  const { mode, at, used } = asked;
+  if (used !== undefined || limit !== undefined) return makeAllow(asked, rule, limit);
+  const known = mode === "enforce" ? rule.enforced : rule.observed;
   if (known !== undefined) return known;
-  const decision: Decision = {
+  const { decisions } = rule.held.role;
+  const decision = remember(decisions, mode, at.unconditional, () => makeAllow(asked, rule, undefined));
+  if (mode === "enforce") rule.enforced = decision;
+  else rule.observed = decision;
+  return decision;
+}
+
+function makeAllow({ mode, rules, at, used, request }: Asked, rule: RoleRule, limit: LimitUse | undefined): Decision {
+  return {
     effect: "allow",
     reason: "allowed",
     mode,
@@ -202,37 +212,29 @@ function allow(asked: Asked, rule: RoleRule, limit: LimitUse | undefined): Decis
     unconditional: at.unconditional,
     ...(limit === undefined ? {} : { limit }),
   };
-  if (!free) return decision;
-  if (mode === "enforce") rule.enforced = Object.freeze(decision);
-  else rule.observed = Object.freeze(decision);
-  return decision;
 }
 
-/** True where the same request of the same job is refused the same way whatever the facts and the token. */
-const isSteady = ({ at, used, request }: Asked) =>
-  at.unconditional && used === undefined && request.narrowing.roles === undefined;
-
-function deny(asked: Asked, held: HeldDeny): Decision {
-  return remember(asked, held, isSteady(asked), () =>
-    refuse(asked, { reason: "denied", mode: asked.mode, rule: held.deny.model.id }),
-  );
+function deny(asked: Asked, { deny: { model, decisions } }: HeldDeny): Decision {
+  const { at, mode, request, used } = asked;
+  const make = () => refuse(asked, { reason: "denied", mode, rule: model.id });
+  return used === undefined ? remember(decisions, mode, isUnconditional(at, request), make) : make();
 }
 
 function noRole(asked: Asked): Decision {
+  const { at, matched, mode, request, used } = asked;
   // A rule that matched is of a role others have: then it depends on the operation which of them is nearest.
-  return remember(asked, "no_role", isSteady(asked) && asked.matched.length === 0, () => {
-    const closest = findClosest(asked, []);
-    return refuse(asked, { reason: "no_role", mode: asked.mode, ...(closest ? { closest } : {}) });
-  });
-}
-
-function remember({ at, mode }: Asked, key: ReasonCode | HeldDeny, steady: boolean, make: () => Decision): Decision {
-  const known = steady ? at.refusals[mode].get(key) : undefined;
+  const steady = used === undefined && matched.length === 0 && isUnconditional(at, request);
+  const known = steady ? at.noRole[mode] : undefined;
   if (known !== undefined) return known;
-  const decision = make();
-  if (steady) at.refusals[mode].set(key, Object.freeze(decision));
+  const closest = findClosest(asked, []);
+  const decision = refuse(asked, { reason: "no_role", mode, ...(closest ? { closest } : {}) });
+  if (steady) at.noRole[mode] = Object.freeze(decision);
   return decision;
 }
+
+/** A token narrowed to roles has a say in what is refused. */
+const isUnconditional = (at: TargetReach, request: AccessRequest) =>
+  at.unconditional && request.narrowing.roles === undefined;
 
 type Refusal = Pick<Decision, "reason" | "mode" | "rule" | "missing" | "retryAfterSeconds"> & {
   readonly closest?: Closest;
@@ -244,25 +246,17 @@ function refuse({ rules, at, used, request }: Asked, refusal: Refusal): Decision
     ...refusal,
     policyVersion: rules.version,
     facts: used === undefined ? noFactUses : factUses(withExplaining(used), request.facts, request.now),
-    unconditional: at.unconditional && request.narrowing.roles === undefined,
+    unconditional: isUnconditional(at, request),
   };
 }
 
-function plain(
-  rules: CompiledRules,
-  refusals: Refusals,
-  reason: ReasonCode,
-  mode: Mode,
-  unconditional: boolean,
-): Decision {
-  const known = refusals[mode].get(reason);
-  if (known !== undefined) return known;
-  const decision = refusal(rules.version, reason, mode, unconditional);
-  refusals[mode].set(reason, decision);
-  return decision;
+function plain(rules: CompiledRules, reason: ReasonCode, mode: Mode, unconditional: boolean): Decision {
+  return remember(rules.refusals[reason], mode, unconditional, () =>
+    refusal(rules.version, reason, mode, unconditional),
+  );
 }
 
 /** A denial with nothing to say but its reason. */
 export function refusal(policyVersion: string, reason: ReasonCode, mode: Mode, unconditional: boolean): Decision {
-  return Object.freeze({ effect: "deny", reason, mode, policyVersion, facts: noFactUses, unconditional });
+  return { effect: "deny", reason, mode, policyVersion, facts: noFactUses, unconditional };
 }

@@ -22,7 +22,6 @@ export function findReach(rules: CompiledRules, identity: JobIdentity): Reach {
     denies: findDenies(rules, identity),
     job: { own: jobValues(identity, identity.kind), agent: jobValues(identity, "agent") },
     targets: Array.from({ length: rules.targets.size }, () => undefined),
-    refusals: { enforce: new Map(), observe: new Map() },
   };
 }
 

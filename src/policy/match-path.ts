@@ -24,10 +24,13 @@ export interface SegmentTrie<T> {
 }
 
 interface More<T> {
-  readonly literals: Map<string, SegmentTrie<T>>;
-  readonly globs: { readonly parts: readonly string[]; readonly node: SegmentTrie<T> }[];
-  readonly ends: T[];
-  readonly rests: T[];
+  /** Other literals and where they lead, by index; in a map as well once they are many. */
+  texts: string[];
+  nodes: SegmentTrie<T>[];
+  index: Map<string, SegmentTrie<T>> | undefined;
+  globs: { readonly parts: readonly string[]; readonly node: SegmentTrie<T> }[];
+  ends: T[];
+  rests: T[];
   /** Under a `**`. */
   readonly loops: boolean;
   /** On the root: some pattern has more than one `**`. */
@@ -46,8 +49,19 @@ export function segmentTrie<T>(): SegmentTrie<T> {
   };
 }
 
+// Stands for an empty list until there is something to put into it.
+const none: never[] = [];
+Object.freeze(none);
+
+const added = <I>(list: I[], item: I): I[] => {
+  if (list === (none as readonly unknown[])) return [item];
+  list.push(item);
+  return list;
+};
+
 function moreOf<T>(node: SegmentTrie<T>, loops = false): More<T> {
-  node.more ??= { literals: new Map(), globs: [], ends: [], rests: [], loops, nested: false };
+  const empty = { texts: none, nodes: none, index: undefined, globs: none, ends: none, rests: none };
+  node.more ??= { ...empty, loops, nested: false };
   return node.more;
 }
 
@@ -58,9 +72,9 @@ export function addPattern<T>(root: SegmentTrie<T>, segments: readonly FilledSeg
   for (const segment of resting ? segments.slice(0, -1) : segments) node = child(node, segment);
   if (resting) {
     if (node.rest === undefined) node.rest = end;
-    else moreOf(node).rests.push(end);
+    else moreOf(node).rests = added(moreOf(node).rests, end);
   } else if (node.end === undefined) node.end = end;
-  else moreOf(node).ends.push(end);
+  else moreOf(node).ends = added(moreOf(node).ends, end);
   if (segments.filter((segment) => segment.kind === "any").length > 1) moreOf(root).nested = true;
 }
 
@@ -90,24 +104,38 @@ function anyChild<T>(node: SegmentTrie<T>): SegmentTrie<T> {
   return node.any;
 }
 
+/** Up to here a search through a list is quicker than one in a map. */
+const fewLiterals = 8;
+
 function literalChild<T>(node: SegmentTrie<T>, text: string): SegmentTrie<T> {
   if (node.next === undefined) {
     node.text = text;
     node.next = segmentTrie<T>();
   }
   if (node.text === text) return node.next;
-  const { literals } = moreOf(node);
-  const known = literals.get(text) ?? segmentTrie<T>();
-  literals.set(text, known);
-  return known;
+  const more = moreOf(node);
+  const known = otherLiteral(more, text);
+  if (known !== undefined) return known;
+  const fresh = segmentTrie<T>();
+  more.texts = added(more.texts, text);
+  more.nodes = added(more.nodes, fresh);
+  if (more.index !== undefined) more.index.set(text, fresh);
+  else if (more.texts.length > fewLiterals) {
+    more.index = new Map(more.texts.map((one, at) => [one, more.nodes[at] as SegmentTrie<T>]));
+  }
+  return fresh;
+}
+
+function otherLiteral<T>(more: More<T>, text: string): SegmentTrie<T> | undefined {
+  return more.index === undefined ? more.nodes[more.texts.indexOf(text)] : more.index.get(text);
 }
 
 function globChild<T>(node: SegmentTrie<T>, parts: readonly string[]): SegmentTrie<T> {
-  const { globs } = moreOf(node);
-  const known = globs.find((glob) => glob.parts.join("*") === parts.join("*"))?.node;
+  const more = moreOf(node);
+  const known = more.globs.find((glob) => glob.parts.join("*") === parts.join("*"))?.node;
   if (known) return known;
   const fresh = segmentTrie<T>();
-  globs.push({ parts, node: fresh });
+  more.globs = added(more.globs, { parts, node: fresh });
   return fresh;
 }
 
@@ -145,7 +173,7 @@ function step<T>(node: SegmentTrie<T>, segments: readonly string[], at: number, 
   if (node.text === text && node.next !== undefined) descend(node.next, segments, at + 1, found);
   if (node.one !== undefined) descend(node.one, segments, at + 1, found);
   if (node.more === undefined) return;
-  const literal = node.more.literals.get(text);
+  const literal = otherLiteral(node.more, text);
   if (literal !== undefined) descend(literal, segments, at + 1, found);
   for (const glob of node.more.globs) if (matchesParts(glob.parts, text)) descend(glob.node, segments, at + 1, found);
 }
@@ -178,8 +206,9 @@ function advance<T>(node: SegmentTrie<T>, text: string, into: Nodes<T>, rested: 
   if (node.more?.loops) activate(node, into, rested);
   if (node.text === text) activate(node.next, into, rested);
   activate(node.one, into, rested);
-  activate(node.more?.literals.get(text), into, rested);
-  for (const glob of node.more?.globs ?? []) if (matchesParts(glob.parts, text)) activate(glob.node, into, rested);
+  if (node.more === undefined) return;
+  activate(otherLiteral(node.more, text), into, rested);
+  for (const glob of node.more.globs) if (matchesParts(glob.parts, text)) activate(glob.node, into, rested);
 }
 
 /** Whether a text is these parts with anything between them: leftmost placement decides, in linear time. */

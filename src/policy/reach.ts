@@ -1,4 +1,4 @@
-import type { Decision, ReasonCode } from "../core/decision.ts";
+import type { Decision } from "../core/decision.ts";
 import type { JobIdentity, Kind } from "../core/identity.ts";
 import type { CompiledDeny, CompiledRole, RoutedTarget } from "./compiled-rules.ts";
 import type { ConditionMemo, jobValues } from "./condition.ts";
@@ -41,8 +41,6 @@ export interface Reach {
   readonly job: Readonly<Record<"own" | "agent", ReturnType<typeof jobValues>>>;
   /** By the target's index; filled on first use. */
   readonly targets: (TargetReach | undefined)[];
-  /** For targets that policy does not have. */
-  readonly refusals: Refusals;
 }
 
 /** What every kind of rule says of its operation. `method` and `slash` are for HTTP. */
@@ -67,21 +65,19 @@ export interface RoleRule extends RuleBase {
   observed: Decision | undefined;
 }
 
-/** Refusals that depend on nothing but their reason, or the deny without a condition, by mode: made once. */
-export type Refusals = Readonly<Record<Mode, Map<ReasonCode | HeldDeny, Decision>>>;
-
 /** One target as one job sees it. */
 export interface TargetReach {
   readonly target: RoutedTarget;
   readonly hosts: readonly string[];
   readonly http: SegmentTrie<Rule>;
   readonly nats: readonly { readonly pattern: FilledNats; readonly rule: Rule }[];
-  readonly verbs: ReadonlyMap<string, readonly Rule[]>;
+  readonly verbs: readonly { readonly verb: string; readonly rule: Rule }[];
   /** Denies of the whole target. */
   readonly closed: readonly HeldDeny[];
   /** Roles of the job that name the target. */
   readonly naming: readonly HeldRole[];
   /** No condition and no limit bears on this job at this target. */
   readonly unconditional: boolean;
-  readonly refusals: Refusals;
+  /** The refusal of whatever matches nothing, by mode: made once where it depends on nothing else. */
+  readonly noRole: Record<Mode, Decision | undefined>;
 }

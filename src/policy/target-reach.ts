@@ -4,21 +4,23 @@ import { fillHost, fillTemplate } from "./fill-template.ts";
 import { type FilledNats, fillNats } from "./match-nats.ts";
 import { addPattern, type FilledSegment, httpEnd, type SegmentTrie, segmentTrie } from "./match-path.ts";
 import type { DenyModel, HttpPattern, OperationModel } from "./model.ts";
-import type { HeldDeny, HeldRole, Reach, RoleRule, Rule, RuleBase, TargetReach } from "./reach.ts";
+import type { HeldRole, Reach, RoleRule, Rule, RuleBase, TargetReach } from "./reach.ts";
 
 interface Build {
   readonly identity: JobIdentity;
   readonly http: SegmentTrie<Rule>;
   readonly nats: { readonly pattern: FilledNats; readonly rule: Rule }[];
-  readonly verbs: Map<string, Rule[]>;
+  readonly verbs: { readonly verb: string; readonly rule: Rule }[];
 }
 
-const none: readonly HeldDeny[] = Object.freeze([]);
+const none: readonly never[] = Object.freeze([]);
+/** One empty list for all jobs. */
+const orNone = <I>(list: readonly I[]): readonly I[] => (list.length > 0 ? list : none);
 
 export function buildTargetReach(target: RoutedTarget, reach: Reach): TargetReach {
   const { identity } = reach;
   const { name } = target.model;
-  const build: Build = { identity, http: segmentTrie(), nats: [], verbs: new Map() };
+  const build: Build = { identity, http: segmentTrie(), nats: [], verbs: [] };
   const naming = reach.roles.filter((held) => operationsOf(held.role.model.allow, name).length > 0);
   for (const held of naming) {
     const { allow } = held.role.model;
@@ -43,13 +45,13 @@ export function buildTargetReach(target: RoutedTarget, reach: Reach): TargetReac
   return {
     http: build.http,
     hosts: hostsOf(target.model.hosts, identity),
-    closed: closed.length > 0 ? closed : none,
+    closed: orNone(closed),
     unconditional: free && denies.every(({ deny }) => deny.condition === undefined),
     target,
-    nats: build.nats,
-    verbs: build.verbs,
+    nats: orNone(build.nats),
+    verbs: orNone(build.verbs),
     naming,
-    refusals: { enforce: new Map(), observe: new Map() },
+    noRole: { enforce: undefined, observe: undefined },
   };
 }
 
@@ -86,9 +88,7 @@ function addRule(build: Build, operation: OperationModel, make: (base: RuleBase)
     const pattern = fillNats(operation.pattern, build.identity.variables);
     build.nats.push({ pattern, rule: make({ ...noPath, unfilled: pattern.unfilled }) });
   } else {
-    const rules = build.verbs.get(operation.verb) ?? [];
-    rules.push(make({ ...noPath, unfilled: undefined }));
-    build.verbs.set(operation.verb, rules);
+    build.verbs.push({ verb: operation.verb, rule: make({ ...noPath, unfilled: undefined }) });
   }
 }
 

@@ -92,7 +92,7 @@ async function load(options: PolicySourceOptions): Promise<LoadedPolicy> {
   });
   if (model === undefined) throw new PolicyRefused(diagnostics.filter((each) => each.severity === "error"));
   const policy = compile(model, vocabulary);
-  const failures = runTests(policy, model);
+  const failures = runTests(policy, model, new Map(options.issuers.map(({ name, type }) => [name, type])));
   if (failures.length > 0) throw new PolicyRefused(failures);
   return { policy, model, files: files.map((file) => file.name), loadedAt: options.now() };
 }

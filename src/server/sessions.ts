@@ -3,6 +3,7 @@ import type { Config } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Recorder } from "../core/record.ts";
 import { mintAccessToken } from "../credential/access-token.ts";
+import { withExplaining } from "../policy/condition.ts";
 import { createExchange } from "../session/exchange.ts";
 import { createFactReader } from "../session/facts.ts";
 import { createLeases } from "../session/lease.ts";
@@ -35,7 +36,12 @@ export function connectSessions(deps: {
   readonly verify: Parameters<typeof createExchange>[0]["verify"];
   policy(): PolicyAccess;
 }): SessionServices {
-  const { config, keys, table, clock, timings, recorder, policy } = deps;
+  const { config, keys, table, clock, timings, recorder } = deps;
+  // A refusal speaks of the merge request by number and state, so those are read wherever one of its facts is.
+  const policy = (): PolicyAccess => {
+    const current = deps.policy();
+    return { ...current, factsFor: (identity) => [...withExplaining(current.factsFor(identity))] };
+  };
   const issuers = new Map(deps.issuers.map((issuer) => [issuer.name, issuer.access]));
   const issuer = (name: string) => issuers.get(name);
   const lifecycle = createLifecycle({ table, recorder, clock, issuer });
