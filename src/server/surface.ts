@@ -235,6 +235,7 @@ function operatorDeps(deps: SurfaceDeps): OperatorRouteDeps {
       try {
         const loaded = await policies.reload();
         await recordReload(recorder, loaded, log);
+        await sessions.facts.refreshAll();
         return loaded.policy.version;
       } catch (error) {
         if (error instanceof WayleaveError) await recordReload(recorder, error, log);

@@ -33,12 +33,11 @@ export function startTimers(deps: {
   const sweepEvery = Math.min(sweepMs, timings.suspendAfterMs / 4);
   const sweep = every(sweepEvery, "the session sweep", sessions.sweep);
   const poll = every(timings.pollMs, "the CI poll", sessions.facts.poll);
-  const pollNow = () => void sessions.facts.poll().catch(failed("the CI poll"));
-  // What was true before a restart, and what a new policy asks for, is not known until it is read.
-  pollNow();
+  // What was true before a restart is not known until it is read.
+  sessions.facts.poll().catch(failed("the CI poll"));
   const unwatch = policies.watch((outcome) => {
     recordReload(recorder, outcome, log).catch(failed("recording a policy reload"));
-    pollNow();
+    sessions.facts.refreshAll().catch(failed("reading the facts a new policy asks for"));
   });
   return () => {
     clearInterval(sweep);

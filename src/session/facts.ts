@@ -13,6 +13,8 @@ export interface FactReader {
   refresh(session: Session): Promise<void>;
   /** Something changed in a project: refresh its sessions now. Resolves with how many were refreshed. */
   refreshProject(issuer: string, projectId: string): Promise<number>;
+  /** A new policy may ask for other facts: reads those of every living session now. */
+  refreshAll(): Promise<void>;
   /** One poll over every living session: facts, and whether the job still runs. */
   poll(): Promise<void>;
 }
@@ -73,6 +75,9 @@ export function createFactReader(deps: FactDeps): FactReader {
       );
       await Promise.all(sessions.map(refresh));
       return sessions.length;
+    },
+    async refreshAll() {
+      await Promise.all(living().map(refresh));
     },
     async poll() {
       for (const session of living()) {
