@@ -35,7 +35,9 @@ export async function load(options: LoadOptions): Promise<LoadResult> {
     }),
   );
   const start = performance.now();
+  const stopSpinning = spin();
   await Promise.all(clients);
+  stopSpinning();
   const seconds = (performance.now() - start) / 1000;
   latencies.sort((a, b) => a - b);
   return {
@@ -51,7 +53,8 @@ function client(options: LoadOptions, end: number, done: (ms: number, ok: boolea
     const socket: Socket = connect(options.port, "127.0.0.1");
     socket.setNoDelay(true);
     let sentAt = 0;
-    let waiting = Buffer.alloc(0);
+    let waiting: Buffer = Buffer.alloc(0);
+    let bodyLength: number | undefined;
     const send = () => {
       sentAt = performance.now();
       socket.write(options.request);
@@ -60,8 +63,12 @@ function client(options: LoadOptions, end: number, done: (ms: number, ok: boolea
     socket.once("error", reject);
     socket.on("data", (chunk) => {
       waiting = waiting.length === 0 ? chunk : Buffer.concat([waiting, chunk]);
-      const length = answerLength(waiting);
-      if (length === undefined || waiting.length < length) return;
+      const head = waiting.indexOf(terminator);
+      if (head === -1) return;
+      // Every answer of a run has a body of the same length: reading it once keeps the generator out of the figures.
+      bodyLength ??= contentLength(waiting, head);
+      const length = head + terminator.length + bodyLength;
+      if (waiting.length < length) return;
       done(
         performance.now() - sentAt,
         waiting.subarray(0, options.expect.length).toString("latin1") === options.expect,
@@ -74,10 +81,16 @@ function client(options: LoadOptions, end: number, done: (ms: number, ok: boolea
   });
 }
 
-/** Bytes of the first answer in the buffer, or undefined while its head is incomplete. */
-function answerLength(buffer: Buffer): number | undefined {
-  const head = buffer.indexOf(terminator);
-  if (head === -1) return undefined;
-  const length = /content-length: (\d+)/i.exec(buffer.subarray(0, head).toString("latin1"));
-  return head + terminator.length + Number(length?.[1] ?? 0);
+function contentLength(buffer: Buffer, head: number): number {
+  return Number(/content-length: (\d+)/i.exec(buffer.subarray(0, head).toString("latin1"))?.[1] ?? 0);
+}
+
+/** Keeps this process awake: on a virtual machine, waking a sleeping peer costs a server more than answering it. */
+function spin(): () => void {
+  let immediate: NodeJS.Immediate;
+  const again = () => {
+    immediate = setImmediate(again);
+  };
+  again();
+  return () => clearImmediate(immediate);
 }

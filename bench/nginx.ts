@@ -16,7 +16,7 @@ import { machine, median, table, thousands } from "./machine.ts";
 import { startProcess } from "./server-process.ts";
 
 /** The same NGINX without authorization, asking Wayleave for every request, and with the 2 s decision cache. */
-const rounds = 5;
+const rounds = 3;
 const durationMs = 3_000;
 const connections = 32;
 
@@ -111,6 +111,7 @@ function conf(directory: string, port: number, protect: boolean): string {
     (name) => `${name}_temp_path ${directory}/${name};`,
   );
   return `daemon off;
+${process.getuid?.() === 0 ? "user root;" : ""}
 worker_processes 1;
 pid ${directory}/nginx.pid;
 error_log ${directory}/error.log warn;

@@ -5,6 +5,8 @@ import { endsWith, readPassage } from "./segment-follower.ts";
 /** Brings a store up to what is durable in the journal, one transaction at a time. */
 export interface IndexBuilder {
   readonly appliedSeq: number;
+  /** How many durable records are not in the store yet. */
+  readonly backlog: number;
   /** Takes in the next passage. False when there was nothing to take in. */
   step(): Promise<boolean>;
   /** The journal has come this far. */
@@ -44,6 +46,9 @@ export async function createIndexBuilder(deps: {
   return {
     get appliedSeq() {
       return position.seq;
+    },
+    get backlog() {
+      return durable.seq - position.seq;
     },
     step,
     durableTo(next) {

@@ -5,11 +5,14 @@ import { openSqliteStore } from "./sqlite-store.ts";
 
 /**
  * The thread that owns the index. It reads the journal's files by itself, so that the broker's thread never waits for
- * it and holds nothing for it. While nobody asks it works a quarter of the time, which leaves the processor to
- * decisions; a question is answered as fast as it goes.
+ * it and holds nothing for it. While nobody asks it rests fifteen times as long as it works, which leaves the processor
+ * to decisions through a burst, and three times once it lags by what a question would wait some two seconds for. A
+ * question is answered as fast as it goes.
  */
 const gatherMs = 100;
-const restFactor = 3;
+const resting = 15;
+const lagging = 3;
+const longBacklog = 200_000;
 
 const start = workerData as WorkerStart;
 const port = parentPort;
@@ -42,7 +45,7 @@ function later(delayMs: number): void {
 async function index(): Promise<void> {
   const began = performance.now();
   try {
-    if (await builder.step()) later((performance.now() - began) * restFactor);
+    if (await builder.step()) later((performance.now() - began) * (builder.backlog > longBacklog ? lagging : resting));
   } catch {
     later(1000); // a full disk, say; whoever asks meanwhile is told
   }
