@@ -9,10 +9,11 @@ import {
   type StoryOptions,
   tellCall,
 } from "./story-step.ts";
-import { type CiPart, type DemoWorld, startWorld } from "./world.ts";
+import { tellInWorld } from "./tell-in-world.ts";
+import type { CiPart, DemoWorld, WorldOptions } from "./world.ts";
 
 /** A simulated Buildkite with one pipeline, its API token and a signed webhook. */
-export async function startBuildkiteCi(brokerUrl: string, ca: Parameters<Parameters<typeof startWorld>[0]["ci"]>[1]) {
+export async function startBuildkiteCi(brokerUrl: string, ca: Parameters<WorldOptions["ci"]>[1]) {
   const buildkite = await startBuildkite({ now: Date.now, tls: ca.issue(["localhost", "127.0.0.1"]) });
   const pipeline = buildkite.createPipeline({ slug: "shop-e2e", repository: "git@git.acme.example:acme/shop.git" });
   const token = randomBytes(24).toString("hex");
@@ -32,32 +33,13 @@ export async function startBuildkiteCi(brokerUrl: string, ca: Parameters<Paramet
 }
 
 /** A smoke test's job: reads, may do nothing else, and a fork's build gets nothing at all. */
-export async function tellBuildkite({ tell, directory, nginx }: StoryOptions): Promise<Running> {
-  let ci: Awaited<ReturnType<typeof startBuildkiteCi>> | undefined;
-  const world = await startWorld({
+export function tellBuildkite({ tell, directory, nginx }: StoryOptions): Promise<Running> {
+  return tellInWorld({
     directory,
-    edgePort: 8443,
-    ci: async (brokerUrl, ca) => {
-      ci = await startBuildkiteCi(brokerUrl, ca);
-      return ci.part;
-    },
-  }).catch(async (error: unknown) => {
-    await ci?.buildkite.close();
-    throw error;
+    startCi: startBuildkiteCi,
+    closeCi: ({ buildkite }) => buildkite.close(),
+    steps: (world, ci) => tellSteps(tell, world, ci, nginx),
   });
-  if (ci === undefined) throw new TypeError("the world has a CI");
-  const { buildkite } = ci;
-  const close = async () => {
-    await world.close();
-    await buildkite.close();
-  };
-  try {
-    await tellSteps(tell, world, ci, nginx);
-  } catch (error) {
-    await close();
-    throw error;
-  }
-  return { close };
 }
 
 const claims = ["organization_id", "pipeline_id", "build_id"];

@@ -9,10 +9,11 @@ import {
   type StoryOptions,
   tellCall,
 } from "./story-step.ts";
-import { type CiPart, type DemoWorld, startWorld } from "./world.ts";
+import { tellInWorld } from "./tell-in-world.ts";
+import type { CiPart, DemoWorld, WorldOptions } from "./world.ts";
 
 /** The people, project and job of the story, inside a simulated self-managed GitLab (private CA, relative root). */
-export async function startGitlabCi(brokerUrl: string, ca: Parameters<Parameters<typeof startWorld>[0]["ci"]>[1]) {
+export async function startGitlabCi(brokerUrl: string, ca: Parameters<WorldOptions["ci"]>[1]) {
   const gitlab = await startGitlab({ now: Date.now, root: "/gitlab", tls: ca.issue(["localhost", "127.0.0.1"]) });
   const dana = gitlab.createUser({ username: "dana" });
   const lee = gitlab.createUser({ username: "lee" });
@@ -38,32 +39,13 @@ export async function startGitlabCi(brokerUrl: string, ca: Parameters<Parameters
 }
 
 /** A merge request's job, from its token to its end. */
-export async function tellGitlab({ tell, directory, nginx }: StoryOptions): Promise<Running> {
-  let ci: Awaited<ReturnType<typeof startGitlabCi>> | undefined;
-  const world = await startWorld({
+export function tellGitlab({ tell, directory, nginx }: StoryOptions): Promise<Running> {
+  return tellInWorld({
     directory,
-    edgePort: 8443,
-    ci: async (brokerUrl, ca) => {
-      ci = await startGitlabCi(brokerUrl, ca);
-      return ci.part;
-    },
-  }).catch(async (error: unknown) => {
-    await ci?.gitlab.close();
-    throw error;
+    startCi: startGitlabCi,
+    closeCi: ({ gitlab }) => gitlab.close(),
+    steps: (world, ci) => tellSteps(tell, world, ci, nginx),
   });
-  if (ci === undefined) throw new TypeError("the world has a CI");
-  const { gitlab } = ci;
-  const close = async () => {
-    await world.close();
-    await gitlab.close();
-  };
-  try {
-    await tellSteps(tell, world, ci, nginx);
-  } catch (error) {
-    await close();
-    throw error;
-  }
-  return { close };
 }
 
 async function tellSteps(
