@@ -3,10 +3,12 @@ import { fileURLToPath } from "node:url";
 import { nginxVersion } from "./nginx.ts";
 import { tellBuildkite } from "./story-buildkite.ts";
 import { tellGitlab } from "./story-gitlab.ts";
+import { tellMesh } from "./story-mesh.ts";
 import { createTeller } from "./teller.ts";
 
 export interface DemoOptions {
   readonly job: "gitlab" | "buildkite";
+  readonly gateway: "nginx" | "mesh";
   /** Tell the story, stop everything, and return. */
   readonly once: boolean;
   readonly io: {
@@ -21,9 +23,9 @@ const root = fileURLToPath(new URL("..", import.meta.url));
  * Tells one job's story against real parts: a simulated CI, a broker, a real NGINX. Resolves with the exit status; rejects
  * when a step does not go as told, so that a demo that lies cannot pass.
  */
-export async function tellStory({ io, job, once }: DemoOptions): Promise<number> {
+export async function tellStory({ io, job, gateway, once }: DemoOptions): Promise<number> {
   const tell = createTeller(io.stdout, io.env);
-  const story = job === "buildkite" ? tellBuildkite : tellGitlab;
+  const story = gateway === "mesh" ? tellMesh : job === "buildkite" ? tellBuildkite : tellGitlab;
   const world = await story({ tell, directory: join(root, ".wayleave-demo"), nginx: nginxVersion() });
   try {
     if (!once) {

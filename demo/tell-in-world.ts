@@ -4,6 +4,7 @@ import { type CiPart, type DemoWorld, startWorld, type WorldOptions } from "./wo
 /** Starts a CI and a world around it and tells a story in them; whatever was started is stopped when a step goes wrong. */
 export async function tellInWorld<Ci extends { readonly part: CiPart }>(story: {
   readonly directory: string;
+  readonly world?: Pick<WorldOptions, "mesh">;
   readonly startCi: (...given: Parameters<WorldOptions["ci"]>) => Promise<Ci>;
   readonly closeCi: (ci: Ci) => Promise<void>;
   readonly steps: (world: DemoWorld, ci: Ci) => Promise<void>;
@@ -17,6 +18,7 @@ export async function tellInWorld<Ci extends { readonly part: CiPart }>(story: {
     const world = await startWorld({
       directory: story.directory,
       edgePort: 8443,
+      ...story.world,
       ci: async (brokerUrl, privateCa) => {
         const ci = await story.startCi(brokerUrl, privateCa);
         cis.push(ci);

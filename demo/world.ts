@@ -5,17 +5,20 @@ import { fileURLToPath } from "node:url";
 import { pino } from "pino";
 import { stringify } from "yaml";
 import { vocabulary } from "../src/ci/providers.ts";
-import type { Config } from "../src/config/config.ts";
+import { gatewaysBehind } from "../src/cli/render-nginx.ts";
+import type { Config, EnvoyGatewayConfig } from "../src/config/config.ts";
 import { loadConfig } from "../src/config/load.ts";
 import { readPolicyFiles } from "../src/config/policy-files.ts";
 import { type RenderedFile, renderNginx, renderSecret } from "../src/gateway/nginx/render.ts";
 import { compile } from "../src/policy/compile.ts";
+import type { PolicyModel } from "../src/policy/model.ts";
 import { parsePolicy } from "../src/policy/parse.ts";
 import { type RunningServer, startServer } from "../src/server.ts";
 import type { SessionTimings } from "../src/session/ports.ts";
 import { freePort } from "./free-port.ts";
 import { createPrivateCa } from "./gitlab/certificate.ts";
 import { createJobClient, type JobClient } from "./job-client.ts";
+import { fetchEdgeSvid, type Mesh, startMesh } from "./mesh.ts";
 import { type RunningNginx, startNginx } from "./nginx.ts";
 import { startUpstream, type Upstream } from "./upstream.ts";
 
@@ -32,6 +35,8 @@ export interface DemoWorld {
   readonly directory: string;
   readonly config: Config;
   readonly configPath: string;
+  /** What every gateway was rendered from. */
+  readonly policy: PolicyModel;
   readonly broker: RunningServer;
   readonly upstream: Upstream;
   /** `https://billing.localhost:<port>`; every target of the policy has its name there. */
@@ -39,7 +44,11 @@ export interface DemoWorld {
   readonly ca: string;
   readonly client: JobClient;
   readonly nginx: RunningNginx;
-  /** Stops the broker and starts it again from what is on disk. */
+  /** Present where the world was asked for one. */
+  readonly mesh?: Mesh;
+  /** Stops the broker; everything else goes on. */
+  stopBroker(): Promise<void>;
+  /** Stops the broker, if it runs, and starts it again from what is on disk. */
   restartBroker(): Promise<void>;
   close(): Promise<void>;
 }
@@ -56,6 +65,12 @@ export interface WorldOptions {
   readonly edgePort?: number;
   readonly policy?: string;
   readonly targets?: readonly string[];
+  /** Puts an Envoy sidecar with mutual TLS between NGINX and the upstream of `billing`. */
+  readonly mesh?: Partial<Pick<EnvoyGatewayConfig, "mode" | "protocol" | "revocation" | "revocationTtlMs">>;
+  /** More of `gateways:`, once the upstream's address is known. Each has its secret in `<name>.secret`; whoever asks for them starts them. */
+  readonly gateways?: (upstream: string) => Promise<readonly ({ readonly name: string } & object)[]>;
+  /** More top-level keys of wayleave.yaml. */
+  readonly settings?: Readonly<Record<string, unknown>>;
 }
 
 const policyPath = fileURLToPath(new URL("policy.yaml", import.meta.url));
@@ -70,74 +85,143 @@ export async function startWorld(options: WorldOptions): Promise<DemoWorld> {
   const brokerUrl = `http://127.0.0.1:${brokerPort}`;
   const ci = await options.ci(brokerUrl, ca);
   const targets = options.targets ?? ["billing", "reports"];
-  const configPath = await writeInstallation(options, ci, ca.ca, brokerUrl, brokerPort, targets);
+  const upstream = await startUpstream();
+  const configPath = await writeInstallation(options, ci, ca.ca, { brokerUrl, brokerPort, targets, upstream });
   const config = readConfig(configPath);
   let broker = await startBroker(config, options.timings);
-  const upstream = await startUpstream();
-  const edgePort = await freePort(options.edgePort);
-  const hosts = await writeEdge(config, ca, upstream.port, edgePort);
-  const nginx = await startNginx({ directory: join(directory, "nginx"), config: "nginx.conf" }).catch(
-    async (error: unknown) => {
-      await Promise.all([broker.close(), upstream.close()]);
-      throw error;
-    },
-  );
-  const client = createJobClient(brokerUrl, ca.ca);
-  return {
-    directory,
-    config,
-    configPath,
-    get broker() {
-      return broker;
-    },
-    upstream,
-    ca: ca.ca,
-    client,
-    nginx,
-    edgeUrl: (host) => {
-      if (!hosts.includes(host)) throw new TypeError(`the edge does not serve ${host}`);
-      return `https://${host}:${edgePort}`;
-    },
-    async restartBroker() {
-      await broker.close();
-      broker = await startBroker(config, options.timings);
-    },
-    async close() {
-      await client.close();
-      await nginx.stop();
-      await broker.close();
-      await upstream.close();
-    },
+  let stopBroker: (() => Promise<void>) | undefined = () => broker.close();
+  const stopped = async () => {
+    const stop = stopBroker;
+    stopBroker = undefined;
+    await stop?.();
   };
+  const started: (() => Promise<void>)[] = [upstream.close, stopped];
+  const close = async () => {
+    for (const stop of started.splice(0).toReversed()) await stop();
+  };
+  try {
+    const model = await readPolicy(config);
+    const mesh = options.mesh === undefined ? undefined : await startWorldMesh(config, model);
+    if (mesh !== undefined) started.push(mesh.close);
+    const edgePort = await freePort(options.edgePort);
+    const hosts = await writeEdge(config, model, ca, upstream.port, edgePort);
+    const nginx = await startNginx({ directory: join(directory, "nginx"), config: "nginx.conf" });
+    started.push(nginx.stop);
+    const client = createJobClient(brokerUrl, ca.ca);
+    started.push(client.close);
+    return {
+      directory,
+      config,
+      configPath,
+      policy: model,
+      get broker() {
+        return broker;
+      },
+      upstream,
+      ca: ca.ca,
+      client,
+      nginx,
+      ...(mesh === undefined ? {} : { mesh }),
+      edgeUrl: (host) => {
+        if (!hosts.includes(host)) throw new TypeError(`the edge does not serve ${host}`);
+        return `https://${host}:${edgePort}`;
+      },
+      stopBroker: stopped,
+      async restartBroker() {
+        await stopped();
+        broker = await startBroker(config, options.timings);
+        stopBroker = () => broker.close();
+      },
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function startWorldMesh(config: Config, policy: PolicyModel): Promise<Mesh> {
+  const folder = join(config.dataDir, "..");
+  const edge = join(folder, "nginx");
+  await fetchEdgeSvid(config, edge);
+  return startMesh({ config, policy, directory: join(folder, "envoy"), edge });
 }
 
 async function writeInstallation(
   options: WorldOptions,
   ci: CiPart,
   ca: string,
-  brokerUrl: string,
-  brokerPort: number,
-  targets: readonly string[],
+  at: {
+    readonly brokerUrl: string;
+    readonly brokerPort: number;
+    readonly targets: readonly string[];
+    readonly upstream: Upstream;
+  },
 ): Promise<string> {
   const { directory } = options;
+  const { brokerUrl, brokerPort, targets, upstream } = at;
   const secret = (name: string, text: string) => writeFile(join(directory, name), text, { mode: 0o600 });
   await secret("encryption.key", randomBytes(32).toString("base64"));
   await secret("edge-1.secret", randomBytes(24).toString("base64url"));
+  await secret("sidecar.secret", randomBytes(24).toString("base64url"));
   await secret("ca.pem", ca);
   for (const [name, text] of Object.entries(ci.files)) await secret(name, text);
+  const more = (await options.gateways?.(`127.0.0.1:${upstream.port}`)) ?? [];
+  for (const { name } of more) await secret(`${name}.secret`, randomBytes(24).toString("base64url"));
+  const meshed = options.mesh !== undefined || more.length > 0;
   const file = {
     issuer: options.publicUrl ?? brokerUrl,
     trust_domain: "acme.example",
-    listen: { address: `127.0.0.1:${brokerPort}` },
+    listen: {
+      address: `127.0.0.1:${brokerPort}`,
+      ...(meshed ? { grpc: `127.0.0.1:${await freePort()}` } : {}),
+    },
     data: "./data",
     policy: options.policy ?? policyPath,
     keys: { encryption_key_file: "encryption.key" },
     issuers: [ci.issuer],
-    gateways: [{ name: "edge-1", kind: "nginx", targets, secret_file: "edge-1.secret", broker_url: brokerUrl }],
+    gateways: [
+      { name: "edge-1", kind: "nginx", targets, secret_file: "edge-1.secret", broker_url: brokerUrl },
+      ...(options.mesh === undefined ? [] : [await sidecar(options.mesh, at)]),
+      ...more.map((gateway) => ({ secret_file: `${gateway.name}.secret`, broker_url: brokerUrl, ...gateway })),
+    ],
+    ...options.settings,
   };
   const path = join(directory, "wayleave.yaml");
   await writeFile(path, stringify(file));
   return path;
+}
+
+async function sidecar(
+  { mode, protocol, revocation, revocationTtlMs }: NonNullable<WorldOptions["mesh"]>,
+  { brokerUrl, upstream }: { readonly brokerUrl: string; readonly upstream: Upstream },
+) {
+  return {
+    name: "billing-sidecar",
+    kind: "envoy",
+    targets: ["billing"],
+    secret_file: "sidecar.secret",
+    broker_url: brokerUrl,
+    behind: ["edge-1"],
+    listen: `127.0.0.1:${await freePort()}`,
+    upstreams: { billing: `127.0.0.1:${upstream.port}` },
+    ...(mode === undefined ? {} : { mode }),
+    ...(protocol === undefined ? {} : { protocol }),
+    ...(revocation === undefined ? {} : { revocation }),
+    ...(revocationTtlMs === undefined ? {} : { revocation_ttl: `${revocationTtlMs}ms` }),
+  };
+}
+
+async function readPolicy(config: Config): Promise<PolicyModel> {
+  const { files, lock } = await readPolicyFiles(config.policyPath);
+  const { model } = parsePolicy({
+    files,
+    vocabulary,
+    issuers: config.issuers,
+    ...(lock === undefined ? {} : { lock }),
+  });
+  if (model === undefined) throw new TypeError("the broker has loaded this policy already");
+  return model;
 }
 
 function readConfig(path: string): Config {
@@ -154,6 +238,7 @@ function startBroker(config: Config, timings: Partial<SessionTimings> | undefine
 /** The edge as an operator has it: an existing nginx.conf with TLS, and Wayleave's includes at three places. */
 async function writeEdge(
   config: Config,
+  model: PolicyModel,
   ca: ReturnType<typeof createPrivateCa>,
   upstreamPort: number,
   port: number,
@@ -161,14 +246,7 @@ async function writeEdge(
   const directory = join(config.dataDir, "..", "nginx");
   const [gateway] = config.gateways;
   if (gateway === undefined) throw new TypeError("the demo has one gateway");
-  const { files, lock } = await readPolicyFiles(config.policyPath);
-  const { model } = parsePolicy({
-    files,
-    vocabulary,
-    issuers: config.issuers,
-    ...(lock === undefined ? {} : { lock }),
-  });
-  if (model === undefined) throw new TypeError("the broker has loaded this policy already");
+  const behind = gatewaysBehind(config.gateways, gateway.name);
   const policy = compile(model, vocabulary);
   const rendered = renderNginx({
     policy,
@@ -179,16 +257,22 @@ async function writeEdge(
       directory,
       accessLog: join(directory, "access.json"),
       targets: gateway.targets,
+      behind,
     },
   });
   const hosts = gateway.targets.flatMap((name) => policy.targets.get(name)?.hosts ?? []);
   const { cert, key } = ca.issue(hosts);
+  const inner = config.gateways.find((each) => each.kind === "envoy");
+  const upstreamOf = (target: string) =>
+    inner !== undefined && behind[target] === inner.name
+      ? `https://127.0.0.1:${inner.listen.port}`
+      : `http://127.0.0.1:${upstreamPort}`;
   const written: RenderedFile[] = [
     ...rendered.files,
     { path: "wayleave-secret.conf", text: renderSecret(gateway.secret), mode: 0o600 },
     { path: "edge.crt", text: cert, mode: 0o644 },
     { path: "edge.key", text: key, mode: 0o600 },
-    { path: "nginx.conf", text: edgeConf(directory, port, upstreamPort, gateway.targets, hosts), mode: 0o644 },
+    { path: "nginx.conf", text: edgeConf(directory, port, gateway.targets, hosts, upstreamOf), mode: 0o644 },
   ];
   for (const file of written) await writeFile(join(directory, file.path), file.text, { mode: file.mode });
   return hosts;
@@ -197,11 +281,11 @@ async function writeEdge(
 function edgeConf(
   directory: string,
   port: number,
-  upstreamPort: number,
   targets: readonly string[],
   hosts: readonly string[],
+  upstreamOf: (target: string) => string,
 ): string {
-  const server = (host: string, target: string | undefined) => `
+  const server = (host: string, target = "") => `
   server {
     listen 127.0.0.1:${port} ssl;
     server_name ${host};
@@ -210,7 +294,7 @@ function edgeConf(
     include ${directory}/wayleave-server.conf;
     location / {
       include ${directory}/wayleave-location-${target}.conf;
-      proxy_pass http://127.0.0.1:${upstreamPort};
+      proxy_pass ${upstreamOf(target)};
     }
   }`;
   return `daemon off;

@@ -65,11 +65,13 @@ ${examples.map((line) => `wayleave ${line}\n`).join("")}\`\`\`
 
 interface Schema {
   readonly type?: string;
+  readonly const?: string;
   readonly description?: string;
   readonly enum?: readonly string[];
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly required?: readonly string[];
   readonly items?: Schema;
+  readonly oneOf?: readonly Schema[];
 }
 
 function configPage(): string {
@@ -88,17 +90,35 @@ ${rows.join("")}`;
 function keyRows(schema: Schema, prefix: string): readonly string[] {
   return Object.entries(schema.properties ?? {}).flatMap(([key, inner]) => {
     const list = inner.type === "array";
-    const name = `${prefix}${key}${list && inner.items?.properties ? "[]" : ""}`;
+    const below = list ? joined(inner.items ?? {}) : inner;
+    const name = `${prefix}${key}${list && below.properties ? "[]" : ""}`;
     const star = schema.required?.includes(key) ? " \\*" : "";
     const row = `| \`${name}\`${star} | ${valueOfKey(inner)} | ${cell(inner.description ?? "")} |\n`;
-    const below = list ? inner.items : inner;
-    return [row, ...(below?.properties ? keyRows(below, `${name}.`) : [])];
+    return [row, ...(below.properties ? keyRows(below, `${name}.`) : [])];
   });
+}
+
+/** The variants of a list's entries as one entry: a key that only some of them have says which. */
+function joined(schema: Schema): Schema {
+  const variants = schema.oneOf;
+  if (variants === undefined) return schema;
+  const kindOf = ({ properties }: Schema) => properties?.kind?.const ?? "";
+  const keys = [...new Set(variants.flatMap(({ properties }) => Object.keys(properties ?? {})))];
+  const properties = keys.map((key): [string, Schema] => {
+    if (key === "kind") return [key, { enum: variants.map(kindOf), description: "The software." }];
+    const having = variants.filter((variant) => variant.properties?.[key] !== undefined);
+    const found = having[0]?.properties?.[key] ?? {};
+    const only =
+      having.length < variants.length ? `Of ${having.map((variant) => `\`${kindOf(variant)}\``).join(", ")}: ` : "";
+    return [key, { ...found, description: only + (found.description ?? "") }];
+  });
+  const required = keys.filter((key) => variants.every((variant) => variant.required?.includes(key)));
+  return { properties: Object.fromEntries(properties), required };
 }
 
 function valueOfKey(schema: Schema): string {
   if (schema.enum) return schema.enum.map((value) => `\`${value}\``).join(", ");
-  if (schema.type === "array") return schema.items?.properties ? "list" : "list of text";
+  if (schema.type === "array") return joined(schema.items ?? {}).properties ? "list" : "list of text";
   const words: Readonly<Record<string, string>> = { object: "map", string: "text", boolean: "true or false" };
   return words[schema.type ?? ""] ?? schema.type ?? "";
 }

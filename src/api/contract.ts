@@ -10,6 +10,7 @@ import type { EndReason, SessionState, SuspendReason } from "../core/session.ts"
  *   POST /oauth2/token        form; RFC 8693 exchange or `refresh_token`; optional `DPoP` and `Idempotency-Key` headers → TokenResponse
  *   POST /oauth2/revoke       form `token`; RFC 7009; always 200 for unknown tokens
  *   GET  /oauth2/jwks         access-token keys            GET /assertion/jwks   assertion keys
+ *   GET  /svid/jwks           JWT-SVID keys
  *   GET  /.well-known/oauth-authorization-server           RFC 8414
  *   POST /v1/session/lease    {lease: string} → LeaseResponse; a heartbeat: DPoP proof by the session's key. `lease` is random,
  *                             one per command, `[A-Za-z0-9_-]{8,64}`, so that parallel commands are told apart
@@ -36,6 +37,10 @@ import type { EndReason, SessionState, SuspendReason } from "../core/session.ts"
  *   GET  /v1/records/<id>          → AuditRecord
  *   GET  /v1/records/<id>/explain  → ExplainResponse
  *   POST /v1/can                   CanRequest → CanResponse  (against the live policy and session)
+ *   GET  /v1/keys                  → KeysResponse
+ *   POST /v1/keys/<class>/prepare | activate     → KeyResponse or problem key_not_ready
+ *   POST /v1/keys/<class>/<kid>/retire           → KeyResponse or problem key_not_ready
+ *   POST /v1/keys/<class>/<kid>/revoke           → KeyRevocationResponse
  *   POST /v1/policy/reload         → {version: string} or problem policy_invalid with `diagnostics`
  * Errors: `application/problem+json` (ProblemResponse); token endpoint: RFC 6749 §5.2 (OAuthErrorResponse).
  */
@@ -54,7 +59,15 @@ export interface TokenResponse {
   /** Audit record of the exchange. */
   readonly record: string;
   /** Target names the access token is good for, with the hosts of each http target for this job. */
-  readonly targets: readonly { readonly name: string; readonly kind: string; readonly hosts: readonly string[] }[];
+  readonly targets: readonly ListedTarget[];
+}
+
+export interface ListedTarget {
+  readonly name: string;
+  readonly kind: string;
+  readonly hosts: readonly string[];
+  /** Of a mesh service: the SPIFFE ID its certificate must carry. */
+  readonly spiffe_id?: string;
 }
 
 export interface OAuthErrorResponse {
@@ -144,4 +157,45 @@ export interface StatusResponse {
   }[];
   readonly sessions: { readonly active: number; readonly suspended: number };
   readonly last_job?: string;
+}
+
+/** A signing key. Which times there are depends on how far it has come. */
+export interface KeySummary {
+  readonly class: "access-token" | "assertion" | "jwt-svid";
+  readonly kid: string;
+  readonly state: "staged" | "prepared" | "active" | "retiring" | "retired" | "revoked";
+  readonly created_at: string;
+  readonly usable_at?: string;
+  readonly signs_since?: string;
+  readonly last_token_expires_at?: string;
+}
+
+/** A gateway that checks signatures of a class itself, and what that means for a rotation. */
+export interface KeyHolder {
+  readonly gateway: string;
+  readonly kind: string;
+  readonly class: KeySummary["class"];
+  readonly note: string;
+}
+
+export interface KeysResponse {
+  /** By class, oldest first; retired and revoked ones too. */
+  readonly keys: readonly KeySummary[];
+  readonly gateways: readonly KeyHolder[];
+}
+
+export interface KeyResponse {
+  readonly key: KeySummary;
+  /** All that are published now, of its class. */
+  readonly keys: readonly KeySummary[];
+  readonly gateways: readonly KeyHolder[];
+}
+
+export interface KeyRevocationResponse extends KeyResponse {
+  /** From here on no key set that somebody keeps has the revoked key any more. */
+  readonly forgotten_at: string;
+  /** Absent where no key could be made yet: nothing is minted until the broker says that one is. */
+  readonly signing?: KeySummary;
+  /** From here on every key set that somebody keeps has the key that signs. */
+  readonly signing_known_at?: string;
 }

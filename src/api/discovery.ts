@@ -2,17 +2,19 @@ import type { FastifyInstance } from "fastify";
 
 export interface DiscoveryDeps {
   readonly issuerUrl: string;
+  /** Key sets, read anew for each answer: what is published changes. */
   readonly accessTokenJwks: unknown;
   readonly assertionJwks: unknown;
+  readonly jwtSvidJwks?: unknown;
+  /** How long a key set may be kept, seconds: at most what the windows of key rotation count with. Default 300. */
+  readonly maxAgeSeconds?: number;
 }
 
-/** Gateways may keep keys this long; never `no-cache`, which makes verifiers fail under load. */
-const jwksCache = "public, max-age=300";
-
-/** RFC 8414 metadata and one JWKS per token class. */
+/** RFC 8414 metadata and one JWKS per token class. Never `no-cache`, which makes verifiers fail under load. */
 export function discoveryRoutes(deps: DiscoveryDeps) {
   return async (app: FastifyInstance): Promise<void> => {
     const { issuerUrl } = deps;
+    const jwksCache = `public, max-age=${deps.maxAgeSeconds ?? 300}`;
     const metadata = {
       issuer: issuerUrl,
       token_endpoint: `${issuerUrl}/oauth2/token`,
@@ -29,11 +31,15 @@ export function discoveryRoutes(deps: DiscoveryDeps) {
     app.get("/.well-known/oauth-authorization-server", async (_request, reply) =>
       reply.header("cache-control", jwksCache).send(metadata),
     );
-    app.get("/oauth2/jwks", async (_request, reply) =>
-      reply.header("cache-control", jwksCache).type("application/jwk-set+json").send(deps.accessTokenJwks),
-    );
-    app.get("/assertion/jwks", async (_request, reply) =>
-      reply.header("cache-control", jwksCache).type("application/jwk-set+json").send(deps.assertionJwks),
-    );
+    const keySets = {
+      "/oauth2/jwks": deps.accessTokenJwks,
+      "/assertion/jwks": deps.assertionJwks,
+      ...(deps.jwtSvidJwks === undefined ? {} : { "/svid/jwks": deps.jwtSvidJwks }),
+    };
+    for (const [path, jwks] of Object.entries(keySets)) {
+      app.get(path, async (_request, reply) =>
+        reply.header("cache-control", jwksCache).type("application/jwk-set+json").send(jwks),
+      );
+    }
   };
 }

@@ -147,6 +147,7 @@ function parse<T>(schema: z.ZodType<T>, value: unknown): T {
 function matcher(filter: RecordFilter): (record: AuditRecord) => boolean {
   return (record) => {
     const decision = record.kind === "decision" ? record.data : undefined;
+    const request = record.kind === "gateway.request" ? record.data : decision;
     return (
       (filter.session === undefined || record.session === filter.session) &&
       (filter.job === undefined || record.job?.job_id === filter.job) &&
@@ -154,9 +155,9 @@ function matcher(filter: RecordFilter): (record: AuditRecord) => boolean {
         record.job?.project === filter.project ||
         record.job?.project_id === filter.project) &&
       (filter.kind === undefined || record.kind === filter.kind) &&
-      (filter.target === undefined || decision?.target === filter.target) &&
+      (filter.target === undefined || request?.target === filter.target) &&
       (filter.effect === undefined || decision?.effect === filter.effect) &&
-      (filter.gateway === undefined || decision?.gateway === filter.gateway)
+      (filter.gateway === undefined || request?.gateway === filter.gateway)
     );
   };
 }

@@ -1,19 +1,16 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { WayleaveError } from "../core/errors.ts";
-import { recordIdPattern, sessionIdPattern } from "../core/ids.ts";
+import { recordIdPattern } from "../core/ids.ts";
 import type { AuditRecord } from "../core/record.ts";
 import type { Session } from "../session/table.ts";
 import type { DecisionSummary, ExplainResponse, LeaseResponse, SessionSummary } from "./contract.ts";
 import { problem } from "./problem.ts";
-import { jktOf, type ProofDeps } from "./proof-header.ts";
+import { type CallerDeps, sessionCaller, sessionOwner } from "./session-caller.ts";
 
-export interface SessionRouteDeps extends ProofDeps {
+export interface SessionRouteDeps extends CallerDeps {
   /** Seconds between heartbeats. */
   readonly beatSeconds: number;
-  /** The session of a refresh token, with the bound key's thumbprint where one was proven. Throws. */
-  byRefreshToken(token: string, jkt: string | undefined, options?: { readonly evenEnded: boolean }): Promise<Session>;
-  find(id: string): Session | undefined;
   beat(session: Session, lease: string): Promise<void>;
   release(session: Session, lease: string): Promise<void>;
   /** Ends at once; resolves when durable. */
@@ -37,25 +34,25 @@ export function sessionRoutes(deps: SessionRouteDeps) {
     app.setErrorHandler(problem);
 
     app.post("/v1/session/lease", async (request): Promise<LeaseResponse> => {
-      const session = await caller(request);
+      const session = await sessionCaller(deps, request);
       await deps.beat(session, leaseOf(request));
       return { session_id: session.id, state: session.view.state, interval: deps.beatSeconds };
     });
 
     app.post("/v1/session/release", async (request, reply) => {
-      await deps.release(await caller(request), leaseOf(request));
+      await deps.release(await sessionCaller(deps, request), leaseOf(request));
       return reply.code(204).send();
     });
 
     app.post("/v1/session/end", async (request, reply) => {
-      await deps.end(await caller(request));
+      await deps.end(await sessionCaller(deps, request));
       return reply.code(204).send();
     });
 
-    app.get("/v1/session", async (request) => deps.summary(await caller(request)));
+    app.get("/v1/session", async (request) => deps.summary(await sessionCaller(deps, request)));
 
     app.get("/v1/session/decisions", async (request) => {
-      const session = await caller(request);
+      const session = await sessionCaller(deps, request);
       const query = DecisionsQuery.safeParse(request.query);
       if (!query.success) throw new WayleaveError("invalid_request", "`after` is a record id, `wait` 0 to 25 seconds.");
       const records = await deps.denials(session.id, query.data.after, query.data.wait * 1000);
@@ -63,7 +60,7 @@ export function sessionRoutes(deps: SessionRouteDeps) {
     });
 
     app.get<{ Params: { id: string } }>("/v1/session/decisions/:id", async (request) => {
-      const session = await owner(request);
+      const session = await sessionOwner(deps, request);
       const record = recordIdPattern.test(request.params.id) ? await deps.record(request.params.id) : undefined;
       // Somebody else's record is not told apart from none.
       if (record?.session !== session.id) {
@@ -72,41 +69,6 @@ export function sessionRoutes(deps: SessionRouteDeps) {
       return deps.explain(record);
     });
   };
-
-  /** As `caller`, and also for an ended session: a job may read why it was refused after its end. */
-  async function owner(request: FastifyRequest): Promise<Session> {
-    const token = bearer(request);
-    if (token === undefined) return caller(request);
-    return deps.byRefreshToken(token, await jktOf(deps, request, token), { evenEnded: true });
-  }
-
-  /** The session the request speaks for: by refresh token, or by the bound key's proof and the session's id. */
-  async function caller(request: FastifyRequest): Promise<Session> {
-    const token = bearer(request);
-    const jkt = await jktOf(deps, request, token);
-    if (token !== undefined) return deps.byRefreshToken(token, jkt);
-    const id = request.headers["wayleave-session"];
-    const session = typeof id === "string" && sessionIdPattern.test(id) ? deps.find(id) : undefined;
-    if (jkt === undefined || session === undefined || session.jkt !== jkt) {
-      throw new WayleaveError(
-        "credential_invalid",
-        "Send the session's refresh token, or its id with a DPoP proof by its key.",
-      );
-    }
-    if (session.view.state === "ended") {
-      throw new WayleaveError("session_ended", `Session ${session.id} ended (${session.view.endReason}).`);
-    }
-    return session;
-  }
-}
-
-function bearer(request: FastifyRequest): string | undefined {
-  const { authorization } = request.headers;
-  if (authorization === undefined) return undefined;
-  const match = /^(?:Bearer|DPoP) ([A-Za-z0-9_\-.~+/=]+)$/i.exec(authorization);
-  if (match?.[1] === undefined)
-    throw new WayleaveError("credential_invalid", "Authorization must be `Bearer <refresh token>`.");
-  return match[1];
 }
 
 function leaseOf(request: FastifyRequest): string {

@@ -23,10 +23,13 @@ export interface TokenRouteDeps extends ProofDeps {
   fingerprint(token: string): string;
   /** What the job can reach with these targets, for the response. */
   targets(names: readonly string[], identity: JobIdentity): TokenResponse["targets"];
+  /** SPIFFE ID of the runner that a JWT-SVID proves. Throws `credential_invalid` and `spiffe_id_refused`. */
+  runner(svid: string): Promise<string>;
   /** Target names whose hosts a `resource` URI names, for this deployment. Throws `invalid_target`. */
   targetOfResource(uri: string): string;
 }
 
+const clientAssertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 const exchangeGrant = "urn:ietf:params:oauth:grant-type:token-exchange";
 const accessTokenType = "urn:ietf:params:oauth:token-type:access_token";
 const subjectTokenTypes: readonly string[] = [
@@ -81,8 +84,10 @@ async function exchange(
   const trace = traceOf(request);
   try {
     refuseTypes(form);
+    const svid = clientAssertion(form);
     return await deps.exchange({
       subjectToken,
+      ...(svid === undefined ? {} : { runner: await deps.runner(svid) }),
       narrowing: narrowing(deps, form),
       jkt: await jktOf(deps, request),
       idempotencyKey: idempotencyKey(request),
@@ -143,6 +148,16 @@ function refuseTypes(form: Form): void {
   if (wanted !== undefined && wanted !== accessTokenType) {
     throw new WayleaveError("invalid_request", `requested_token_type must be ${accessTokenType}.`);
   }
+}
+
+/** The runner's own JWT-SVID. @see RFC 7521 §4.2, draft-ietf-oauth-spiffe-client-auth */
+function clientAssertion(form: Form): string | undefined {
+  const type = form.one("client_assertion_type");
+  if (type === undefined && form.one("client_assertion") === undefined) return undefined;
+  if (type !== clientAssertionType) {
+    throw new WayleaveError("invalid_request", `client_assertion_type must be ${clientAssertionType}.`);
+  }
+  return form.required("client_assertion");
 }
 
 function idempotencyKey(request: FastifyRequest): string | undefined {

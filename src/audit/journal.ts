@@ -78,7 +78,12 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
 }
 
 /** What ends or narrows may still be recorded when nothing else can. */
-const closingKinds: ReadonlySet<RecordKind> = new Set(["session.ended", "job.over", "credential.revoked"]);
+const closingKinds: ReadonlySet<RecordKind> = new Set([
+  "session.ended",
+  "job.over",
+  "credential.revoked",
+  "key.revoked",
+]);
 
 /** `closing`: the disk is full, and only what ends or narrows is taken. */
 type Mode = "open" | "closing" | "failed" | "closed";

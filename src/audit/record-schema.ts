@@ -40,7 +40,13 @@ const identity = z
     sha: maybe,
     environment: maybe,
     triggeredBy: z.strictObject({ id: text, login: maybe }).exactOptional(),
-    runner: z.strictObject({ id: text, environment: maybe }).exactOptional(),
+    runner: z
+      .strictObject({
+        id: maybe,
+        environment: maybe,
+        spiffeId: text.describe("proven by an SVID of its own").exactOptional(),
+      })
+      .exactOptional(),
     fork: z.enum(["yes", "no", "unknown"]),
     attributes: z.record(text, z.union([text, z.boolean(), texts])),
     variables: z.record(text, text),
@@ -103,6 +109,40 @@ const minted = z.strictObject({
   token: text.describe("keyed fingerprint of the minted token"),
 });
 
+const svid = z.strictObject({
+  type: z.enum(["x509", "jwt"]),
+  spiffe_id: text,
+  serial: text.describe("lower-case hex").exactOptional(),
+  jti: maybe,
+  audience: texts.exactOptional(),
+  role: maybe,
+  gateway: maybe,
+  signer: text.describe("key id of the CA certificate, or kid of the signing key"),
+  expires_at: ms,
+});
+
+const gatewayRequest = z.strictObject({
+  gateway: text,
+  hop: z.enum(["nginx", "envoy", "istio", "linkerd"]),
+  at: ms,
+  method: text,
+  host: text,
+  path: text,
+  status: count,
+  target: maybe,
+  enforced: z.enum(["native", "call_out", "cached"]).exactOptional(),
+  decision: maybe,
+  reason: maybe,
+  decision_record: text.describe("id of the decision's record").exactOptional(),
+  subject: maybe,
+  role: maybe,
+  policy: maybe,
+  peer: text.describe("URI SAN of the verified client certificate").exactOptional(),
+  upstream_status: count.exactOptional(),
+  seconds: z.number().exactOptional(),
+  detail: maybe,
+});
+
 /** The data of every kind. The compiler holds it against `EventData` in both directions. */
 export const dataSchemas = {
   "broker.started": z.strictObject({ version: text, policy }),
@@ -110,12 +150,25 @@ export const dataSchemas = {
   "policy.loaded": z.strictObject({ policy, files: texts, roles: count }),
   "policy.refused": z.strictObject({ problems: count, first: text }),
   "key.created": z.strictObject({ class: text, kid: text }),
+  "key.prepared": z.strictObject({ class: text, kid: text, usable_at: ms }),
+  "key.activated": z.strictObject({ class: text, kid: text, replaces: maybe }),
+  "key.retired": z.strictObject({ class: text, kid: text }),
+  "key.revoked": z.strictObject({ class: text, kid: text, by: maybe }),
+  "ca.created": z.strictObject({
+    level: z.enum(["root", "intermediate"]),
+    serial: text,
+    key_id: text,
+    expires_at: ms,
+  }),
   "project.pinned": z.strictObject({ issuer: text, path: text, id: text }),
   "exchange.refused": z.strictObject({ code: text, detail: text, issuer: maybe, token: maybe, from }),
   "session.opened": opened,
   "session.renewed": z.strictObject({ hard_end_at: ms, replay_key: text, replay_until: ms, from }),
   "session.refreshed": z.strictObject({ generation: count, refresh_hash: text }),
   "credential.minted": minted,
+  "svid.minted": svid,
+  "svid.refused": z.strictObject({ code: text, detail: text, gateway: maybe }),
+  "bundle.read": z.strictObject({ trust_domain: text, sequence: z.number().exactOptional(), problem: maybe }),
   "credential.revoked": z.strictObject({ jti: text, until: ms }),
   "session.suspended": z.strictObject({ reason: suspendReason }),
   "session.resumed": z.strictObject({ reason: suspendReason }),
@@ -127,6 +180,15 @@ export const dataSchemas = {
   "webhook.accepted": z.strictObject({ issuer: text, event: text, delivery: maybe, effect: text }),
   "webhook.refused": z.strictObject({ issuer: text, code: text, detail: text }),
   decision,
+  "gateway.request": gatewayRequest,
+  "gateway.reported": z.strictObject({
+    gateway: text,
+    node: text,
+    policy,
+    accepted: z.boolean(),
+    detail: maybe,
+  }),
+  "gateway.refused": z.strictObject({ code: text, detail: text, gateway: maybe }),
   "audit.reserved": z.strictObject({ upto: count }),
   "audit.gap": z.strictObject({ after_seq: count, at_most: count }),
 } satisfies { readonly [K in RecordKind]: z.ZodType<EventData[K]> };

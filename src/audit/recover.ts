@@ -21,9 +21,14 @@ const stateKindList = [
   "lease.released",
   "credential.revoked",
   "job.over",
+  "key.created",
+  "key.prepared",
+  "key.activated",
+  "key.retired",
+  "key.revoked",
 ] as const satisfies readonly RecordKind[];
 
-/** Kinds that carry state: sessions, tombstones, revocations and pins are a fold over them. */
+/** Kinds that carry state: sessions, tombstones, revocations, pins and signing keys are folds over them. */
 export const stateKinds: ReadonlySet<RecordKind> = new Set(stateKindList);
 
 /**

@@ -10,10 +10,10 @@ export const filterOptions: readonly CliWord[] = [
   { spec: "--session <id>", doc: "of this session" },
   { spec: "--job <id>", doc: "of this CI job" },
   { spec: "--project <project>", doc: "of this project, by path or id" },
-  { spec: "--target <name>", doc: "decisions about this target" },
+  { spec: "--target <name>", doc: "decisions and requests at this target" },
   { spec: "--kind <kind>", doc: "records of this kind: decision, session.opened, …" },
   { spec: "--effect <effect>", doc: "decisions that say allow, or deny" },
-  { spec: "--gateway <name>", doc: "decisions for this gateway" },
+  { spec: "--gateway <name>", doc: "decisions and requests at this gateway" },
 ];
 
 /** Query of the filters that were given, with `more`. */
@@ -47,6 +47,20 @@ function words(record: AuditRecord): readonly [kind: string, ...rest: readonly s
       const why = outcome === "allow" ? (record.data.rule ?? "") : reason;
       return [outcome.replace("_", " "), [verb, target, ...rest].join(" "), why];
     }
+    case "gateway.request": {
+      const { gateway, method, path, status } = record.data;
+      return ["request", `${method} ${path}`, `${status} at ${gateway}`];
+    }
+    case "svid.minted":
+      return [record.kind, record.data.spiffe_id, record.data.serial ?? record.data.jti ?? ""];
+    case "key.prepared":
+    case "key.activated":
+    case "key.retired":
+    case "key.revoked":
+    case "key.created":
+      return [record.kind, record.data.class, record.data.kid.slice(0, 12)];
+    case "gateway.reported":
+      return [record.kind, record.data.gateway, record.data.accepted ? record.data.policy : "refused what it was sent"];
     case "session.ended":
     case "session.suspended":
     case "session.resumed":

@@ -5,21 +5,35 @@ import type { CliCommand } from "./command.ts";
 import { configCheck } from "./config-check.ts";
 import { configSchema } from "./config-schema.ts";
 import { demo } from "./demo.ts";
+import { doctor } from "./doctor.ts";
 import { end } from "./end.ts";
 import { exec } from "./exec.ts";
 import { explain } from "./explain.ts";
+import { gatewayFollow } from "./gateway-follow.ts";
+import { gatewayList } from "./gateway-list.ts";
 import { init } from "./init.ts";
+import { keyActivate } from "./key-activate.ts";
+import { keyList } from "./key-list.ts";
+import { keyPrepare } from "./key-prepare.ts";
+import { keyRetire } from "./key-retire.ts";
+import { keyRevoke } from "./key-revoke.ts";
 import { policyCan } from "./policy-can.ts";
 import { policyCheck } from "./policy-check.ts";
 import { policyExplain } from "./policy-explain.ts";
 import { policyLock } from "./policy-lock.ts";
 import { policyTest } from "./policy-test.ts";
+import { renderIstioCommand } from "./render-istio.ts";
+import { renderKubernetesCommand } from "./render-kubernetes.ts";
+import { renderLinkerdCommand } from "./render-linkerd.ts";
 import { renderNginxCommand } from "./render-nginx.ts";
 import { serve } from "./serve.ts";
 import { sessionEnd } from "./session-end.ts";
 import { sessionList } from "./session-list.ts";
 import { sessionShow } from "./session-show.ts";
+import { svidFetch } from "./svid-fetch.ts";
+import { svidShow } from "./svid-show.ts";
 import { token } from "./token.ts";
+import { verify } from "./verify.ts";
 
 /** Every command, in the order help lists them. Adding one is a file and a line here. */
 export const commands: readonly CliCommand[] = [
@@ -30,6 +44,8 @@ export const commands: readonly CliCommand[] = [
   token,
   end,
   explain,
+  verify,
+  doctor,
   policyCheck,
   policyTest,
   policyCan,
@@ -38,9 +54,21 @@ export const commands: readonly CliCommand[] = [
   configCheck,
   configSchema,
   renderNginxCommand,
+  renderKubernetesCommand,
+  renderIstioCommand,
+  renderLinkerdCommand,
+  gatewayList,
+  gatewayFollow,
   sessionList,
   sessionShow,
   sessionEnd,
+  keyList,
+  keyPrepare,
+  keyActivate,
+  keyRetire,
+  keyRevoke,
+  svidFetch,
+  svidShow,
   auditList,
   auditTail,
   auditShow,
@@ -51,6 +79,9 @@ export const nouns: Readonly<Record<string, string>> = {
   policy: "check, test and question a policy",
   config: "check the configuration",
   render: "write a gateway's own configuration",
+  gateway: "see what each gateway enforces, and follow its log",
   session: "look at sessions, and end them",
+  key: "rotate and revoke the keys that sign",
+  svid: "get and look up certificates of the trust domain",
   audit: "read the audit log",
 };

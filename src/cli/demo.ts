@@ -11,7 +11,7 @@ interface Story {
     readonly io: CommandIo;
     readonly once: boolean;
     readonly job: "gitlab" | "buildkite";
-    readonly gateway: "nginx";
+    readonly gateway: "nginx" | "mesh";
   }): Promise<number>;
 }
 
@@ -22,12 +22,18 @@ export const demo: CliCommand = {
   options: [
     { spec: "--once", doc: "stop when the story is told (or ONCE=1)" },
     { spec: "--job <ci>", doc: "gitlab or buildkite (default: JOB, or gitlab)" },
-    { spec: "--gateway <kind>", doc: "nginx (default: GATEWAY, or nginx)" },
+    { spec: "--gateway <kind>", doc: "nginx, or mesh: NGINX and an Envoy sidecar (default: GATEWAY, or nginx)" },
   ],
   examples: ["demo", "demo --once --job buildkite"],
   async run(io, input) {
     const job = choose("--job", input.text("job") ?? (io.env.JOB || "gitlab"), ["gitlab", "buildkite"] as const);
-    const gateway = choose("--gateway", input.text("gateway") ?? (io.env.GATEWAY || "nginx"), ["nginx"] as const);
+    const gateway = choose("--gateway", input.text("gateway") ?? (io.env.GATEWAY || "nginx"), [
+      "nginx",
+      "mesh",
+    ] as const);
+    if (gateway === "mesh" && job !== "gitlab") {
+      throw new WayleaveError("invalid_request", "The mesh's story is told with --job gitlab.");
+    }
     const once = input.flag("once") || (io.env.ONCE ?? "") !== "";
     if (!existsSync(fileURLToPath(new URL("../../demo/story.ts", import.meta.url)))) {
       throw new WayleaveError(

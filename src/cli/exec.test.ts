@@ -54,6 +54,12 @@ describe("one job, one session", () => {
     expect(io.err()).toContain(`session ${fakeSession} joined`);
   });
 
+  test("the runner's own SVID goes with the exchange, where the runner left one", async () => {
+    const io = jobIo(broker, { WAYLEAVE_RUNNER_SVID: "e30.e30.runner" });
+    await run(io, ["true"]);
+    expect(exchanges()[0]?.form.get("client_assertion")).toBe("e30.e30.runner");
+  });
+
   test("four commands at once exchange once", async () => {
     const io = jobIo(broker);
     await Promise.all([1, 2, 3, 4].map(() => run(io, ["true"])));

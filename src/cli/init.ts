@@ -93,9 +93,9 @@ async function renderFirst(io: CommandIo) {
   const input = new Input([], { config: resolve(io.cwd, "wayleave.yaml") });
   const config = await loadWholeConfig(io, input);
   const [gateway] = config.gateways;
-  if (gateway === undefined) throw new TypeError("init writes a configuration with a gateway");
+  if (gateway?.kind !== "nginx") throw new TypeError("init writes a configuration with a gateway");
   const folder = resolve(io.cwd, "nginx", gateway.name);
-  return writeIncludes(io, input, { gateway, folder, directory: folder, policyPath: config.policyPath });
+  return writeIncludes(io, input, { gateway, behind: {}, folder, directory: folder, policyPath: config.policyPath });
 }
 
 /** How many keys the issuer publishes. Rejects `issuer_unreachable`, saying what to do. */

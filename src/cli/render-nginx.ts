@@ -1,13 +1,14 @@
 import { chmodSync, existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { GatewayConfig } from "../config/config.ts";
+import type { GatewayConfig, NginxGatewayConfig } from "../config/config.ts";
 import { WayleaveError } from "../core/errors.ts";
 import type { LintTarget } from "../gateway/nginx/lint.ts";
 import { type CliCommand, configOption, configPath, type Input, jsonOption, printJson } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { loadWholeConfig } from "./load-config.ts";
 import { compilePolicy, printDiagnostics } from "./policy-source.ts";
-import { count, painter } from "./terminal.ts";
+import { reportWritten } from "./rendered-files.ts";
+import { count } from "./terminal.ts";
 
 export const renderNginxCommand: CliCommand = {
   path: ["render", "nginx"],
@@ -29,20 +30,16 @@ export const renderNginxCommand: CliCommand = {
     const nginxConf = input.text("lint");
     if (nginxConf !== undefined) return lint(io, input, nginxConf);
     const config = await loadWholeConfig(io, input);
-    const gateway = pick(config.gateways, input.text("gateway"));
+    const gateway = pick(config.gateways.filter(isNginx), input.text("gateway"));
     const folder = resolve(io.cwd, input.text("out") ?? join("nginx", gateway.name));
     const written = await writeIncludes(io, input, {
       gateway,
+      behind: gatewaysBehind(config.gateways, gateway.name),
       folder,
       directory: input.text("directory") ?? folder,
       policyPath: config.policyPath,
     });
-    if (input.flag("json")) printJson(io, written);
-    else {
-      const paint = painter(io, io.stdout);
-      for (const file of written.files) io.stdout.write(`wrote ${file}\n`);
-      for (const note of written.notes) io.stdout.write(`${paint("yellow", "note")}  ${note}\n`);
-    }
+    reportWritten(io, input, written);
     return 0;
   },
 };
@@ -57,7 +54,9 @@ export async function writeIncludes(
   io: CommandIo,
   input: Input,
   at: {
-    readonly gateway: GatewayConfig;
+    readonly gateway: NginxGatewayConfig;
+    /** By target: the gateway behind this one. */
+    readonly behind: Readonly<Record<string, string>>;
     readonly folder: string;
     readonly directory: string;
     readonly policyPath: string;
@@ -76,6 +75,7 @@ export async function writeIncludes(
       targets: gateway.targets,
       directory,
       njs: gateway.njs,
+      behind: at.behind,
       ...(gateway.accessLog === undefined ? {} : { accessLog: gateway.accessLog }),
       ...(gateway.cacheMs >= 1000 ? { cacheSeconds: Math.floor(gateway.cacheMs / 1000) } : {}),
     },
@@ -94,8 +94,18 @@ export async function writeIncludes(
 
 const secretName = "wayleave-secret.conf";
 
+/** By target: the gateway that stands behind the named one. */
+export function gatewaysBehind(gateways: readonly GatewayConfig[], front: string): Readonly<Record<string, string>> {
+  const inner = gateways.flatMap((gateway) =>
+    gateway.kind === "envoy" && gateway.behind.includes(front) ? [gateway] : [],
+  );
+  return Object.fromEntries(inner.flatMap(({ name, targets }) => targets.map((target) => [target, name])));
+}
+
+const isNginx = (gateway: GatewayConfig): gateway is NginxGatewayConfig => gateway.kind === "nginx";
+
 /** The gateway that was named, or the only one there is. Throws `not_found`. */
-function pick(gateways: readonly GatewayConfig[], name: string | undefined): GatewayConfig {
+function pick<G extends GatewayConfig>(gateways: readonly G[], name: string | undefined): G {
   const found =
     name === undefined && gateways.length === 1 ? gateways[0] : gateways.find((gateway) => gateway.name === name);
   if (found !== undefined) return found;
@@ -110,7 +120,8 @@ async function frontedTargets(io: CommandIo, input: Input): Promise<readonly Lin
   const { gateways, policyPath } = await loadWholeConfig(io, input);
   const { policy } = await compilePolicy(io, input, policyPath);
   const asked = input.text("gateway");
-  const fronting = asked === undefined ? gateways : [pick(gateways, asked)];
+  const nginx = gateways.filter(isNginx);
+  const fronting = asked === undefined ? nginx : [pick(nginx, asked)];
   return [...new Set(fronting.flatMap(({ targets }) => targets))].flatMap((name) => policy.targets.get(name) ?? []);
 }
 

@@ -12,6 +12,7 @@ const config: Config = {
   policyPath: "/etc/wayleave/policy",
   keys: { encryptionKey: "never printed" },
   sessions: { maxMs: 1, tokenTtlMs: 1 },
+  spiffe: { svidTtlMs: 900_000, prefixes: [], federatesWith: [] },
   issuers: [{ name: "gitlab", type: "gitlab", audience: "https://wayleave.example", webhooks: [] }],
   gateways: [
     {

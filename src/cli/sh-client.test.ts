@@ -96,6 +96,13 @@ describe.each(shells.map((shell) => ({ name: shell.join(" "), shell })))("under 
     ]);
   });
 
+  test("hands on the runner's own SVID, where the runner left one", async () => {
+    await client(shell, ["exchange"], { WAYLEAVE_RUNNER_SVID: "e30.e30.runner" });
+    expect(exchanges().map(({ form }) => [form.get("client_assertion_type"), form.get("client_assertion")])).toEqual([
+      ["urn:ietf:params:oauth:client-assertion-type:jwt-spiffe", "e30.e30.runner"],
+    ]);
+  });
+
   test("keeps everything mode 0600 in folders of mode 0700, and prints no token", async () => {
     const done = await client(shell, ["token"]);
     const path = done.out.trim();

@@ -1,8 +1,9 @@
 import { issuerTypes } from "../core/identity.ts";
 import type { Diagnostic, Place } from "./diagnostic.ts";
 import type { ConfigDocument, KeyPath } from "./document.ts";
+import { parseDuration } from "./duration.ts";
+import { isLoopback } from "./fields.ts";
 import { keyName } from "./problems.ts";
-import { isLoopback } from "./schema.ts";
 
 /**
  * The rules that span several keys. They run on whatever was written, also where the schema found problems, so that
@@ -17,7 +18,7 @@ export function crossChecks(document: ConfigDocument): readonly Diagnostic[] {
     ...listenCheck(document, asMap(root.listen)),
     ...duplicateNames(document, ["issuers"], issuers),
     ...duplicateNames(document, ["gateways"], gateways),
-    ...gateways.flatMap((_, at) => secretPair(document, ["gateways", at], "secret", true)),
+    ...gateways.flatMap((gateway, at) => gatewayChecks(document, ["gateways", at], gateway, gateways, root)),
     ...issuers.flatMap((issuer, at) => issuerChecks(document, ["issuers", at], issuer)),
   ];
 }
@@ -30,6 +31,51 @@ function issuerChecks(document: ConfigDocument, path: KeyPath, issuer: Loose): r
     ...duplicateNames(document, [...path, "webhooks"], hooks),
     ...hooks.flatMap((hook, at) => webhookChecks(document, [...path, "webhooks", at], hook)),
   ];
+}
+
+function gatewayChecks(
+  document: ConfigDocument,
+  path: KeyPath,
+  gateway: Loose,
+  gateways: readonly Loose[],
+  root: Loose,
+): readonly Diagnostic[] {
+  const found = [...secretPair(document, path, "secret", gateway.kind !== "linkerd")];
+  const names = gateways.map(({ name }) => name);
+  for (const [at, name] of asItems(gateway.behind).entries()) {
+    const front = gateways.find((each) => each.name === name);
+    if (front !== undefined && name !== gateway.name) {
+      if (front.kind === "nginx" || front.mode === "call_out") continue;
+      const help = `say \`mode: call_out\` there: only a gateway that asks is given an assertion to pass on`;
+      const place = document.valueAt([...path, "behind", at]);
+      found.push(error("front_is_native", `${JSON.stringify(name)} cannot pass an assertion on`, place, help));
+      continue;
+    }
+    const help = `name another gateway of this file: ${names.filter((each) => each !== gateway.name).join(", ") || "there is none"}`;
+    const place = document.valueAt([...path, "behind", at]);
+    found.push(error("unknown_gateway", `${JSON.stringify(name)} is no gateway in front of this one`, place, help));
+  }
+  const ttl = typeof gateway.revocation_ttl === "string" ? parseDuration(gateway.revocation_ttl) : undefined;
+  if (["rest", "file"].includes(String(gateway.revocation)) && ttl !== undefined && ttl < leastPolledMs) {
+    const help = "say 5s or more: it is asked for each second, and one late answer must not close the gateway";
+    const place = document.valueAt([...path, "revocation_ttl"]);
+    found.push(
+      error("revocation_ttl_short", `${keyName(path)} would refuse everything between two polls`, place, help),
+    );
+  }
+  if (needsGrpc(gateway) && asMap(root.listen).grpc === undefined) {
+    const help = "set `listen.grpc`, or use `protocol: http` and `revocation: rest`";
+    found.push(error("grpc_missing", `${keyName(path)} needs the gRPC listener`, document.valueAt(path), help));
+  }
+  return found;
+}
+
+const leastPolledMs = 5_000;
+
+function needsGrpc(gateway: Loose): boolean {
+  if (gateway.kind !== "envoy") return false;
+  const pushed = gateway.mode !== "call_out" && (gateway.revocation ?? "grpc") === "grpc";
+  return pushed || (gateway.protocol ?? "grpc") === "grpc" || asItems(gateway.behind).length > 0;
 }
 
 /** A selector's key is an issuer's name or type: a name that is another type would be both. */

@@ -19,6 +19,7 @@ export interface Config {
   readonly sessions: { readonly maxMs: number; readonly tokenTtlMs: number };
   readonly issuers: readonly IssuerConfig[];
   readonly gateways: readonly GatewayConfig[];
+  readonly spiffe: SpiffeConfig;
   readonly durable: "within_50ms" | "before_answer";
   readonly log: { readonly level: "debug" | "info" | "warn" | "error" };
 }
@@ -28,6 +29,8 @@ export interface ListenConfig {
   readonly host: string;
   /** 0 takes a free one. */
   readonly port: number;
+  /** Where gRPC is served; absent: nowhere. */
+  readonly grpc?: { readonly host: string; readonly port: number };
   /** PEM texts. */
   readonly tls?: { readonly cert: string; readonly key: string };
   readonly behindTlsProxy: boolean;
@@ -57,18 +60,86 @@ export interface WebhookConfig {
   readonly signingToken?: string;
 }
 
-export interface GatewayConfig {
+/** What every gateway of the inventory has. */
+interface GatewayBase {
   readonly name: string;
-  readonly kind: "nginx";
   readonly environment?: string;
   readonly targets: readonly string[];
+  /** Empty for a gateway that never asks (linkerd). */
   readonly secret: string;
   /** Absolute path of the file the secret stands in; a gateway on the same machine can read it there. */
   readonly secretFile?: string;
   readonly brokerUrl: string;
   /** Absolute path on the gateway's machine. Absent: the gateway's own default. */
   readonly accessLog?: string;
+}
+
+export interface NginxGatewayConfig extends GatewayBase {
+  readonly kind: "nginx";
   /** 0: no decision cache. */
   readonly cacheMs: number;
   readonly njs: boolean;
+}
+
+export interface EnvoyGatewayConfig extends GatewayBase {
+  readonly kind: "envoy";
+  readonly mode: "native" | "call_out";
+  readonly protocol: "grpc" | "http";
+  /** Where it reaches the broker's gRPC listener. Absent: there is none. */
+  readonly grpc?: { readonly host: string; readonly port: number; readonly tls: boolean };
+  /** Path on the gateway's machine. */
+  readonly brokerCaFile?: string;
+  readonly revocation: "grpc" | "rest" | "file";
+  readonly revocationTtlMs: number;
+  readonly keyCacheMs: number;
+  /** Names of gateways in front: then it takes mutual TLS and assertions. Empty: it takes access tokens. */
+  readonly behind: readonly string[];
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly upstreams: Readonly<Record<string, { readonly host: string; readonly port: number }>>;
+  /** Paths on the gateway's machine. */
+  readonly tls?: { readonly certFile: string; readonly keyFile: string };
+}
+
+export interface MeshWorkload {
+  readonly target: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly port: number;
+  readonly service: string;
+}
+
+interface MeshGatewayBase extends GatewayBase {
+  readonly namespace: string;
+  readonly workloads: readonly MeshWorkload[];
+  readonly meshTrustDomain: string;
+}
+
+export interface IstioGatewayConfig extends MeshGatewayBase {
+  readonly kind: "istio";
+  readonly mode: "native" | "call_out";
+}
+
+export interface LinkerdGatewayConfig extends MeshGatewayBase {
+  readonly kind: "linkerd";
+}
+
+export type GatewayConfig = NginxGatewayConfig | EnvoyGatewayConfig | IstioGatewayConfig | LinkerdGatewayConfig;
+
+export interface SpiffeConfig {
+  readonly svidTtlMs: number;
+  /** Prefixes of SPIFFE IDs that a role may name. */
+  readonly prefixes: readonly string[];
+  /** PEM texts of the operator's own intermediate, its chain up to the root, and its key. */
+  readonly ca?: { readonly cert: string; readonly key: string };
+  readonly federatesWith: readonly FederationConfig[];
+}
+
+export interface FederationConfig {
+  readonly trustDomain: string;
+  readonly bundleUrl?: string;
+  readonly profile: "https_web" | "https_spiffe";
+  readonly endpointSpiffeId?: string;
+  /** Text of the bundle file: a SPIFFE JWKS document. */
+  readonly bundle?: string;
+  /** SPIFFE ID prefixes whose JWT-SVIDs prove a runner. */
+  readonly runners: readonly string[];
 }

@@ -52,6 +52,7 @@ describe("a valid file", () => {
         sessions: { maxMs: 21_600_000, tokenTtlMs: 300_000 },
         issuers: [{ name: "gitlab", type: "gitlab", audience: "https://wayleave.example", webhooks: [] }],
         gateways: [],
+        spiffe: { svidTtlMs: 900_000, prefixes: [], federatesWith: [] },
         durable: "within_50ms",
         log: { level: "info" },
       },
@@ -263,5 +264,105 @@ describe("the JSON Schema", () => {
 
   test("refuses unknown keys", () => {
     expect(configJsonSchema()).toMatchObject({ additionalProperties: false });
+  });
+});
+
+describe("gateways", () => {
+  const inventory = (...entries: readonly string[]) =>
+    `${smallest}gateways:\n${entries.map((entry) => `  - ${entry}\n`).join("")}`;
+  const edge = "{ name: edge, kind: nginx, targets: [billing], secret_file: edge.secret }";
+
+  test("an Envoy gets its defaults, and reaches gRPC where the broker serves it", () => {
+    const text = `${inventory(edge, "{ name: sidecar, kind: envoy, targets: [billing], secret_file: edge.secret, behind: [edge] }")}listen: { grpc: "127.0.0.1:8701" }\n`;
+    const loaded = load(text);
+    expect("config" in loaded && loaded.config.gateways[1]).toEqual({
+      name: "sidecar",
+      kind: "envoy",
+      targets: ["billing"],
+      secret: "s3cret-of-edge",
+      secretFile: "/etc/wayleave/edge.secret",
+      brokerUrl: "http://127.0.0.1:8700",
+      mode: "native",
+      protocol: "grpc",
+      grpc: { host: "127.0.0.1", port: 8701, tls: false },
+      revocation: "grpc",
+      revocationTtlMs: 15_000,
+      keyCacheMs: 60_000,
+      behind: ["edge"],
+      listen: { host: "127.0.0.1", port: 10_000 },
+      upstreams: {},
+    });
+  });
+
+  test("a Linkerd needs no secret, since it never asks", () => {
+    const text = inventory(
+      "{ name: mesh, kind: linkerd, targets: [ledger], namespace: bank, workloads: [{ target: ledger, labels: { app: ledger }, port: 8080 }] }",
+    );
+    expect(problems(text)).toEqual([]);
+  });
+
+  test.each([
+    {
+      what: "an unknown kind",
+      entry: "{ name: a, kind: enovy, targets: [b], secret_file: edge.secret }",
+      found: "6:22 invalid_value",
+    },
+    { what: "no kind", entry: "{ name: a, targets: [b], secret_file: edge.secret }", found: "6:5 missing_key" },
+    {
+      what: "a key of another kind",
+      entry:
+        "{ name: a, kind: envoy, protocol: http, revocation: rest, njs: true, targets: [b], secret_file: edge.secret }",
+      found: "6:63 unknown_key",
+    },
+    {
+      what: "an Envoy that needs gRPC where there is none",
+      entry: "{ name: a, kind: envoy, targets: [b], secret_file: edge.secret }",
+      found: "6:5 grpc_missing",
+    },
+    {
+      what: "an inner Envoy that needs gRPC for its certificate",
+      entry:
+        "{ name: a, kind: envoy, protocol: http, revocation: rest, behind: [edge], targets: [b], secret_file: edge.secret }",
+      found: "6:5 grpc_missing",
+    },
+    {
+      what: "a gateway behind itself",
+      entry:
+        "{ name: a, kind: envoy, protocol: http, revocation: rest, behind: [a], targets: [b], secret_file: edge.secret }",
+      found: "6:72 unknown_gateway",
+    },
+    {
+      what: "a gateway behind a native one, which passes no assertion on",
+      entry:
+        "{ name: a, kind: envoy, protocol: http, revocation: rest, behind: [c], targets: [b], secret_file: edge.secret }",
+      found: "6:72 front_is_native",
+    },
+    {
+      what: "a list that is polled each second and kept for two",
+      entry:
+        "{ name: a, kind: envoy, protocol: http, revocation: rest, revocation_ttl: 2s, targets: [b], secret_file: edge.secret }",
+      found: "6:79 revocation_ttl_short",
+    },
+    {
+      what: "a mesh without a namespace",
+      entry:
+        "{ name: a, kind: istio, targets: [b], secret_file: edge.secret, workloads: [{ target: b, labels: { app: b }, port: 1 }] }",
+      found: "6:5 missing_key",
+    },
+    {
+      what: "an Istio without a secret",
+      entry:
+        "{ name: a, kind: istio, targets: [b], namespace: n, workloads: [{ target: b, labels: { app: b }, port: 1 }] }",
+      found: "6:5 secret_missing",
+    },
+    {
+      what: "a list of ended sessions kept for an hour",
+      entry:
+        "{ name: a, kind: envoy, protocol: http, revocation: rest, revocation_ttl: 1h, targets: [b], secret_file: edge.secret }",
+      found: "6:79 invalid_value",
+    },
+  ])("$what is refused", ({ entry, found }) => {
+    const native = "{ name: c, kind: envoy, protocol: http, revocation: rest, targets: [b], secret_file: edge.secret }";
+    expect(problems(inventory(entry, edge, native))).toContain(found);
   });
 });

@@ -16,7 +16,7 @@ export function issueDiagnostics(issue: z.core.$ZodIssue, document: ConfigDocume
         code: "missing_key",
         message: `${name} is required`,
         place: document.valueAt(issue.path),
-        help: `add \`${last}\`: ${describe(issue.path)}`,
+        help: `add \`${last}\`: ${describe(document, issue.path)}`,
       },
     ];
   }
@@ -40,9 +40,13 @@ export function issueDiagnostics(issue: z.core.$ZodIssue, document: ConfigDocume
         code: "wrong_type",
         message: `${name} must be ${article(issue.expected)}`,
         place,
-        help: describe(issue.path),
+        help: describe(document, issue.path),
       },
     ];
+  }
+  if (issue.code === "invalid_union") {
+    const choices = variantsAt(document, issue.path.slice(0, -1)).flatMap(kindsOf);
+    return [invalidChoice(choices, name, place, document, issue.path)];
   }
   if (issue.code === "invalid_value")
     return [invalidChoice(issue.values.map(String), name, place, document, issue.path)];
@@ -52,13 +56,13 @@ export function issueDiagnostics(issue: z.core.$ZodIssue, document: ConfigDocume
       code: "invalid_value",
       message: `${name} ${issue.message}`,
       place,
-      help: describe(issue.path),
+      help: describe(document, issue.path),
     },
   ];
 }
 
 function unknownKey(document: ConfigDocument, path: KeyPath, key: string): Diagnostic {
-  const known = Object.keys(shapeAt(path) ?? {});
+  const known = Object.keys(bare(schemaAt(document, path))?.shape ?? {});
   const near = nearest(key, known);
   return {
     severity: "error",
@@ -78,7 +82,7 @@ function invalidChoice(
 ): Diagnostic {
   const found = valueIn(document.value, path);
   const near = typeof found === "string" ? nearest(found, choices) : undefined;
-  const help = near === undefined ? describe(path) : `did you mean ${JSON.stringify(near)}?`;
+  const help = near === undefined ? describe(document, path) : `did you mean ${JSON.stringify(near)}?`;
   return { severity: "error", code: "invalid_value", message: `${name} must be ${choices.join(" or ")}`, place, help };
 }
 
@@ -94,29 +98,41 @@ interface Schema {
   readonly description?: string | undefined;
   readonly shape?: Readonly<Record<string, Schema>>;
   readonly element?: Schema;
+  /** Of a union told apart by `kind`. */
+  readonly options?: readonly Schema[];
+  readonly values?: ReadonlySet<unknown>;
   readonly unwrap?: () => Schema;
 }
 
-function schemaAt(path: KeyPath): Schema | undefined {
+/** The schema at a path; of a union, the variant that the file's `kind` names there. */
+function schemaAt(document: ConfigDocument, path: KeyPath): Schema | undefined {
   let schema: Schema | undefined = ConfigFile as unknown as Schema;
-  for (const part of path) {
+  for (const [at, part] of path.entries()) {
     const inner: Schema | undefined = bare(schema);
     schema = typeof part === "number" ? inner?.element : inner?.shape?.[String(part)];
+    if (schema?.options !== undefined) schema = variant(schema.options, document, path.slice(0, at + 1));
   }
   return schema;
 }
+
+function variant(options: readonly Schema[], document: ConfigDocument, path: KeyPath): Schema | undefined {
+  const kind = valueIn(document.value, [...path, "kind"]);
+  return options.find((option) => kindsOf(option).includes(String(kind))) ?? options[0];
+}
+
+function variantsAt(document: ConfigDocument, path: KeyPath): readonly Schema[] {
+  return bare(schemaAt(document, path.slice(0, -1)))?.element?.options ?? [];
+}
+
+const kindsOf = ({ shape }: Schema): readonly string[] => [...(shape?.kind?.values ?? [])].map(String);
 
 /** The schema inside `optional`. Arrays can be unwrapped too, to their element, which is not meant here. */
 function bare(schema: Schema | undefined): Schema | undefined {
   return schema?.shape === undefined && schema?.element === undefined && schema?.unwrap ? schema.unwrap() : schema;
 }
 
-function shapeAt(path: KeyPath): Readonly<Record<string, Schema>> | undefined {
-  return bare(schemaAt(path))?.shape;
-}
-
-function describe(path: KeyPath): string {
-  const schema = schemaAt(path);
+function describe(document: ConfigDocument, path: KeyPath): string {
+  const schema = schemaAt(document, path);
   return schema?.description ?? bare(schema)?.description ?? "see docs/reference/config.md";
 }
 

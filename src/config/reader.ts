@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import type { IssuerConfig } from "./config.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import type { ConfigDocument, KeyPath } from "./document.ts";
-import { environmentReference } from "./schema.ts";
+import { environmentReference } from "./fields.ts";
 
 export interface Surroundings {
   readonly env: Readonly<Record<string, string | undefined>>;

@@ -1,9 +1,11 @@
 import { dirname } from "node:path";
-import type { Config, GatewayConfig, IssuerConfig, ListenConfig, WebhookConfig } from "./config.ts";
+import { parseAddress } from "./address.ts";
+import type { Config, FederationConfig, IssuerConfig, ListenConfig, SpiffeConfig, WebhookConfig } from "./config.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import type { ConfigDocument, KeyPath } from "./document.ts";
 import { parseDuration } from "./duration.ts";
 import { Reader, type Surroundings } from "./reader.ts";
+import { resolveGateway } from "./resolve-gateway.ts";
 import type { ConfigFile } from "./schema.ts";
 
 /** Fills defaults, reads secrets and files, and turns snake_case into camelCase: the only place that does. */
@@ -28,6 +30,7 @@ export function resolveConfig(
     sessions: { maxMs: ms(raw.sessions?.max ?? "6h"), tokenTtlMs: ms(raw.sessions?.token_ttl ?? "5m") },
     issuers: raw.issuers.map((issuer, at) => resolveIssuer(issuer, raw.issuer, ["issuers", at], read)),
     gateways: (raw.gateways ?? []).map((gateway, at) => resolveGateway(gateway, listen, ["gateways", at], read)),
+    spiffe: resolveSpiffe(raw.spiffe, read),
     durable: raw.durable ?? "within_50ms",
     log: { level: raw.log?.level ?? "info" },
   };
@@ -54,12 +57,10 @@ function encryptionKey(raw: ConfigFile, read: Reader): string {
 }
 
 function resolveListen(listen: ConfigFile["listen"], read: Reader): ListenConfig {
-  const address = listen?.address ?? "127.0.0.1:8700";
-  const colon = address.lastIndexOf(":");
   const tls = listen?.tls;
   return {
-    host: address.slice(0, colon).replace(/^\[|\]$/g, ""),
-    port: Number(address.slice(colon + 1)),
+    ...parseAddress(listen?.address ?? "127.0.0.1:8700"),
+    ...(listen?.grpc === undefined ? {} : { grpc: parseAddress(listen.grpc) }),
     behindTlsProxy: listen?.behind_tls_proxy ?? false,
     ...(tls === undefined
       ? {}
@@ -113,22 +114,33 @@ function resolveWebhook(hook: RawWebhook, path: KeyPath, read: Reader): WebhookC
   };
 }
 
-type RawGateway = NonNullable<ConfigFile["gateways"]>[number];
-
-function resolveGateway(gateway: RawGateway, listen: ListenConfig, path: KeyPath, read: Reader): GatewayConfig {
-  const host = listen.host.includes(":") ? `[${listen.host}]` : listen.host;
-  const scheme = listen.tls === undefined ? "http" : "https";
+function resolveSpiffe(spiffe: ConfigFile["spiffe"], read: Reader): SpiffeConfig {
+  const ca = spiffe?.ca;
   return {
-    name: gateway.name,
-    kind: gateway.kind,
-    ...(gateway.environment === undefined ? {} : { environment: gateway.environment }),
-    targets: gateway.targets,
-    secret: read.secret(gateway, "secret", path) ?? "",
-    ...(gateway.secret_file === undefined ? {} : { secretFile: read.absolute(gateway.secret_file) }),
-    brokerUrl: gateway.broker_url ?? `${scheme}://${host}:${listen.port}`,
-    ...(gateway.access_log === undefined ? {} : { accessLog: gateway.access_log }),
-    cacheMs: gateway.cache === undefined ? 0 : ms(gateway.cache),
-    njs: gateway.njs ?? false,
+    svidTtlMs: ms(spiffe?.svid_ttl ?? "15m"),
+    prefixes: spiffe?.prefixes ?? [],
+    ...(ca === undefined
+      ? {}
+      : {
+          ca: {
+            cert: read.file(ca.cert_file, ["spiffe", "ca", "cert_file"]) ?? "",
+            key: read.file(ca.key_file, ["spiffe", "ca", "key_file"]) ?? "",
+          },
+        }),
+    federatesWith: (spiffe?.federates_with ?? []).map((other, at): FederationConfig => {
+      const bundle =
+        other.bundle_file === undefined
+          ? undefined
+          : read.file(other.bundle_file, ["spiffe", "federates_with", at, "bundle_file"]);
+      return {
+        trustDomain: other.trust_domain,
+        profile: other.profile ?? "https_web",
+        runners: other.runners ?? [],
+        ...(other.bundle_url === undefined ? {} : { bundleUrl: other.bundle_url }),
+        ...(other.endpoint_spiffe_id === undefined ? {} : { endpointSpiffeId: other.endpoint_spiffe_id }),
+        ...(bundle === undefined ? {} : { bundle }),
+      };
+    }),
   };
 }
 

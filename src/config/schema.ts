@@ -1,43 +1,7 @@
 import { z } from "zod";
 import { issuerTypes } from "../core/identity.ts";
-import { durationPattern, parseDuration } from "./duration.ts";
-
-/** `${NAME}`: the only way a secret's value may stand in the file. */
-export const environmentReference = /^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$/;
-
-const describedFile = (text: string) => z.string().min(1).describe(`${text} Relative to this file.`);
-
-const secretFile = (what: string) =>
-  describedFile(`File that holds ${what}; a trailing line break is ignored.`).optional();
-
-const secret = (what: string, fileKey: string) =>
-  z
-    .string()
-    .regex(environmentReference, { error: "literal_secret" })
-    .describe(`${capitalised(what)}, as a reference to an environment variable: \`\${NAME}\`. Or use \`${fileKey}\`.`)
-    .optional();
-
-const duration = (text: string, limit: { readonly atMost: string }) =>
-  z
-    .string()
-    .regex(durationPattern, "must be a duration such as 90s, 5m or 6h")
-    .refine(
-      (value) => (parseDuration(value) ?? 0) <= (parseDuration(limit.atMost) ?? 0),
-      `must be at most ${limit.atMost}`,
-    )
-    .describe(`${text} Duration (\`500ms\`, \`90s\`, \`5m\`, \`6h\`), at most ${limit.atMost}.`);
-
-const url = (text: string) =>
-  z
-    .string()
-    .refine((value) => urlProblem(value) === undefined, { error: (issue) => urlProblem(String(issue.input)) ?? "" })
-    .describe(text);
-
-const name = (text: string) =>
-  z
-    .string()
-    .regex(/^[a-z0-9-]{1,16}$/, "must be 1 to 16 of a-z, 0-9 and -")
-    .describe(text);
+import { address, describedFile, duration, name, secret, secretFile, Tls, url } from "./fields.ts";
+import { Gateway } from "./gateways.ts";
 
 const Webhook = z.strictObject({
   name: name("Last part of the webhook's address, `/hooks/<issuer>/<name>`. 1 to 16 of a-z, 0-9 and -."),
@@ -86,41 +50,11 @@ const Issuer = z.strictObject({
   webhooks: z.array(Webhook).describe("Webhooks that may say a job is over. Default: none.").optional(),
 });
 
-const Gateway = z.strictObject({
-  name: z
-    .string()
-    .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, "must be 1 to 63 of a-z, 0-9 and -")
-    .describe("Name of this gateway in `wayleave render` and in records. 1 to 63 of a-z, 0-9 and -."),
-  kind: z.enum(["nginx"]).describe("The software: `nginx`."),
-  environment: z.string().min(1).describe("Which environment it serves; for people. Default: none.").optional(),
-  targets: z
-    .array(z.string().min(1))
-    .min(1, "must name at least one target")
-    .describe("Targets it fronts; it may ask about no other."),
-  secret_file: secretFile("the secret by which the gateway proves itself"),
-  secret: secret("the secret by which the gateway proves itself", "secret_file"),
-  broker_url: url("Where this gateway reaches the broker. Default: `http://` and `listen.address`.").optional(),
-  access_log: z
-    .string()
-    .regex(/^\/[^\s"'$;{}\\]+$/, "must be an absolute path without spaces")
-    .describe("Where it logs requests as JSON, on its machine. Default: /var/log/nginx/wayleave.log.")
-    .optional(),
-  cache: duration("How long it may reuse an unconditional allow. Default: not at all.", { atMost: "2s" }).optional(),
-  njs: z.boolean().describe("Whether its NGINX has the njs module. Default: false.").optional(),
-});
-
-const Tls = z.strictObject({
-  cert_file: describedFile("PEM certificate chain."),
-  key_file: describedFile("PEM private key."),
-});
-
 const Listen = z.strictObject({
-  address: z
-    .string()
-    .regex(/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$/, "must be host:port, such as 127.0.0.1:8700")
-    .refine((value) => Number(value.slice(value.lastIndexOf(":") + 1)) <= 65_535, "must have a port of at most 65535")
-    .describe("Host and port to listen on. Port 0 takes a free one. Default: 127.0.0.1:8700.")
-    .optional(),
+  address: address("Host and port to listen on. Port 0 takes a free one. Default: 127.0.0.1:8700.").optional(),
+  grpc: address(
+    "Host and port for gRPC: Envoy's authorization checks, lists of ended sessions, certificates and access logs. Default: not served.",
+  ).optional(),
   tls: Tls.describe("Certificate to serve HTTPS with. Default: plain HTTP, on loopback only.").optional(),
   behind_tls_proxy: z
     .boolean()
@@ -136,6 +70,47 @@ const Keys = z.strictObject({
 const Sessions = z.strictObject({
   max: duration("Longest stay of one job. Default: 6h.", { atMost: "24h" }).optional(),
   token_ttl: duration("Life of an access token. Default: 5m.", { atMost: "15m" }).optional(),
+});
+
+const TrustedDomain = z.strictObject({
+  trust_domain: z
+    .string()
+    .regex(/^[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?$/, "must be a trust domain, such as mesh.example")
+    .describe("The other trust domain."),
+  bundle_url: url("Where its trust bundle is served. Default: only `bundle_file` is used.").optional(),
+  profile: z
+    .enum(["https_web", "https_spiffe"])
+    .describe(
+      "How the endpoint is authenticated: `https_web` by public CAs, `https_spiffe` by its own SVID. Default: https_web.",
+    )
+    .optional(),
+  endpoint_spiffe_id: z.string().min(1).describe("SPIFFE ID of an `https_spiffe` endpoint. Default: none.").optional(),
+  bundle_file: describedFile("Its trust bundle as a SPIFFE JWKS document, to start from. Default: none.").optional(),
+  runners: z
+    .array(z.string().min(1))
+    .describe("SPIFFE ID prefixes whose JWT-SVIDs prove a runner when a job exchanges its token. Default: none.")
+    .optional(),
+});
+
+const Spiffe = z.strictObject({
+  svid_ttl: duration("Life of an X.509-SVID, never past its session's end. Default: 15m.", { atMost: "1h" }).optional(),
+  prefixes: z
+    .array(z.string().min(1))
+    .describe(
+      "Prefixes of SPIFFE IDs that a role may name with `spiffe_id`. Default: none, so that a role has `…/role/<id>`.",
+    )
+    .optional(),
+  ca: z
+    .strictObject({
+      cert_file: describedFile("PEM certificate of an intermediate CA, then its chain up to the root."),
+      key_file: describedFile("PEM private key of the intermediate."),
+    })
+    .describe("An intermediate of your own CA to sign with. Default: a root and intermediates of its own.")
+    .optional(),
+  federates_with: z
+    .array(TrustedDomain)
+    .describe("Other trust domains whose members are known. Default: none.")
+    .optional(),
 });
 
 const Log = z.strictObject({
@@ -169,6 +144,7 @@ export const ConfigFile = z.strictObject({
       "When a decision's record is on disk: `within_50ms` after the answer, or `before_answer`. Default: within_50ms.",
     )
     .optional(),
+  spiffe: Spiffe.describe("Certificates and JWT-SVIDs of this trust domain.").optional(),
   log: Log.describe("What is logged, as JSON lines on stdout.").optional(),
 });
 
@@ -178,28 +154,4 @@ export type ConfigFile = z.infer<typeof ConfigFile>;
 export function configJsonSchema(): Record<string, unknown> {
   const { $schema, ...rest } = z.toJSONSchema(ConfigFile, { io: "input" }) as Record<string, unknown>;
   return { $schema, title: "wayleave.yaml", ...rest };
-}
-
-/** Why a URL cannot be one of ours: absolute http(s), http only on loopback, no credentials, query, fragment or final slash. */
-function urlProblem(text: string): string | undefined {
-  if (!URL.canParse(text)) return "must be an absolute URL, such as https://wayleave.example";
-  const parsed = new URL(text);
-  if (parsed.protocol !== "https:" && !(parsed.protocol === "http:" && isLoopback(parsed.hostname))) {
-    return "must be https (http only on loopback)";
-  }
-  if (parsed.username !== "" || parsed.password !== "") return "must not hold a user name or password";
-  if (/[?#]/.test(text)) return "must have no query and no fragment";
-  if (text.endsWith("/")) return "must not end with a slash, because it is compared character by character";
-  return undefined;
-}
-
-/** True for names and addresses that never leave this machine. */
-export function isLoopback(host: string): boolean {
-  return (
-    host === "localhost" || host.endsWith(".localhost") || /^127(\.\d{1,3}){3}$/.test(host) || /^\[?::1\]?$/.test(host)
-  );
-}
-
-function capitalised(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -37,6 +37,10 @@ export interface AccessRequest {
   readonly target: string;
   readonly operation: Operation;
   readonly facts: Facts;
+  /** The gateway that asks: what a limit of scope `gateway` is counted by. Absent where nobody asks in earnest. */
+  readonly gateway?: string;
+  /** The request was already allowed, and counted, at a gateway in front: limits are not asked again. */
+  readonly counted?: boolean;
   /** ms since the epoch. */
   readonly now: number;
 }
@@ -45,6 +49,8 @@ export interface AccessRequest {
 export interface Counts {
   /** Uses of `key` within the last `windowMs`. */
   used(key: string, windowMs: number): number;
+  /** ms until fewer than `max` are used; absent: the whole window at most. */
+  freeInMs?(key: string, windowMs: number, max: number): number;
 }
 
 export const noCounts: Counts = { used: () => 0 };

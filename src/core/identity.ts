@@ -28,8 +28,8 @@ export interface JobIdentity {
   readonly environment?: string;
   /** The person who triggered the pipeline. `login` is mutable: for display. */
   readonly triggeredBy?: { readonly id: string; readonly login?: string };
-  /** The runner as the CI claims it. */
-  readonly runner?: { readonly id: string; readonly environment?: string };
+  /** The runner as the CI claims it; `spiffeId` where it proved itself by an SVID of its own. */
+  readonly runner?: { readonly id?: string; readonly environment?: string; readonly spiffeId?: string };
   readonly fork: ForkStatus;
   /** By selector field name (`project`, `ref`, `environment`, …); an absent claim is an absent key. */
   readonly attributes: Readonly<Record<string, AttributeValue>>;

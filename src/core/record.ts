@@ -37,6 +37,35 @@ export interface DecisionData {
   readonly detail?: string;
 }
 
+/** One line of a gateway's own log: the evidence, hop by hop, of what a request met. Only what the gateway knew. */
+export interface GatewayRequestData {
+  readonly gateway: string;
+  readonly hop: "nginx" | "envoy" | "istio" | "linkerd";
+  /** When the gateway saw the request, ms since the epoch. */
+  readonly at: number;
+  readonly method: string;
+  readonly host: string;
+  /** Without query. */
+  readonly path: string;
+  /** What the client got; 0 where the connection broke. */
+  readonly status: number;
+  readonly target?: string;
+  /** What enforced it: the gateway's own compiled rules, a call-out, or a cached answer to one. */
+  readonly enforced?: "native" | "call_out" | "cached";
+  readonly decision?: string;
+  readonly reason?: string;
+  /** Id of the decision's record, where the gateway was given one. */
+  readonly decision_record?: string;
+  readonly subject?: string;
+  readonly role?: string;
+  readonly policy?: string;
+  /** URI SAN of the verified client certificate. */
+  readonly peer?: string;
+  readonly upstream_status?: number;
+  readonly seconds?: number;
+  readonly detail?: string;
+}
+
 /** What happened, by kind. The kinds that carry state say so: the session state is a fold over them. */
 export interface EventData {
   readonly "broker.started": { readonly version: string; readonly policy: string };
@@ -44,6 +73,20 @@ export interface EventData {
   readonly "policy.loaded": { readonly policy: string; readonly files: readonly string[]; readonly roles: number };
   readonly "policy.refused": { readonly problems: number; readonly first: string };
   readonly "key.created": { readonly class: string; readonly kid: string };
+  /** Published but not yet signing: gateways may learn it until `usable_at`, ms since the epoch. */
+  readonly "key.prepared": { readonly class: string; readonly kid: string; readonly usable_at: number };
+  readonly "key.activated": { readonly class: string; readonly kid: string; readonly replaces?: string };
+  /** No longer published: its last token has expired. */
+  readonly "key.retired": { readonly class: string; readonly kid: string };
+  /** From now on no enforcement point takes it, whatever it signed. */
+  readonly "key.revoked": { readonly class: string; readonly kid: string; readonly by?: string };
+  /** A certificate of the trust domain's own: a root or an intermediate. Times are ms since the epoch. */
+  readonly "ca.created": {
+    readonly level: "root" | "intermediate";
+    readonly serial: string;
+    readonly key_id: string;
+    readonly expires_at: number;
+  };
   /** State: path pinned to the id first seen. */
   readonly "project.pinned": { readonly issuer: string; readonly path: string; readonly id: string };
   readonly "exchange.refused": {
@@ -92,6 +135,23 @@ export interface EventData {
     /** Keyed fingerprint of the minted token. */
     readonly token: string;
   };
+  /** An X.509-SVID (by its serial) or a JWT-SVID (by its `jti`) for a session's role or for a gateway. */
+  readonly "svid.minted": {
+    readonly type: "x509" | "jwt";
+    readonly spiffe_id: string;
+    /** Lower-case hex, as `openssl x509 -serial` prints it. */
+    readonly serial?: string;
+    readonly jti?: string;
+    readonly audience?: readonly string[];
+    readonly role?: string;
+    readonly gateway?: string;
+    /** Key id of the CA certificate, or `kid` of the signing key. */
+    readonly signer: string;
+    readonly expires_at: number;
+  };
+  readonly "svid.refused": { readonly code: string; readonly detail: string; readonly gateway?: string };
+  /** A trust bundle of a federated trust domain was taken, or refused with the reason in `problem`. */
+  readonly "bundle.read": { readonly trust_domain: string; readonly sequence?: number; readonly problem?: string };
   /** State: one access token is refused until it would have expired. */
   readonly "credential.revoked": { readonly jti: string; readonly until: number };
   readonly "session.suspended": { readonly reason: SuspendReason };
@@ -125,6 +185,17 @@ export interface EventData {
   };
   readonly "webhook.refused": { readonly issuer: string; readonly code: string; readonly detail: string };
   readonly decision: DecisionData;
+  readonly "gateway.request": GatewayRequestData;
+  /** What a gateway says it enforces: the version it took, or why it refused the one it was sent. */
+  readonly "gateway.reported": {
+    readonly gateway: string;
+    readonly node: string;
+    readonly policy: string;
+    readonly accepted: boolean;
+    readonly detail?: string;
+  };
+  /** A gateway's question or connection that was not served. */
+  readonly "gateway.refused": { readonly code: string; readonly detail: string; readonly gateway?: string };
   /** Decision numbers up to here may have been given out but not yet be durable. */
   readonly "audit.reserved": { readonly upto: number };
   /** After a crash: at most this many decisions were answered but not recorded. */

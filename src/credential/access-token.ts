@@ -3,7 +3,7 @@ import { z } from "zod";
 import { WayleaveError } from "../core/errors.ts";
 import type { JobIdentity } from "../core/identity.ts";
 import type { Narrowing } from "../core/session.ts";
-import type { KeyRing } from "./keys.ts";
+import { type KeyRing, refuseRevoked } from "./keys.ts";
 
 /** What is put into an access token. Times are ms since the epoch. */
 export interface AccessTokenInput {
@@ -17,6 +17,10 @@ export interface AccessTokenInput {
   readonly roles: readonly string[];
   /** True where the caller asked for fewer roles than it has. */
   readonly rolesNarrowed: boolean;
+  /** Deny ids whose selector matched: what a gateway that does not ask knows of them. */
+  readonly denies: readonly string[];
+  /** Version of the policy that gave `roles` and `denies`. */
+  readonly policy: string;
   readonly jti: string;
   readonly now: number;
   /** The caller keeps this at or before the session's hard end. */
@@ -45,10 +49,13 @@ export function subjectOf(trustDomain: string, identity: JobIdentity): string {
  */
 export async function mintAccessToken(keys: KeyRing, input: AccessTokenInput): Promise<string> {
   const { identity } = input;
+  await keys.ready();
   return new SignJWT({
     sid: input.sessionId,
     client_id: identity.issuer,
     roles: [...input.roles],
+    denies: [...input.denies],
+    pol: input.policy,
     ...(input.rolesNarrowed ? { scope: input.roles.join(" ") } : {}),
     ...(identity.kind === "agent" ? { act: { sub: `agent:${identity.job.id}` } } : {}),
     job: jobClaim(identity),
@@ -98,7 +105,7 @@ export async function verifyAccessToken(
   nowMs: number,
 ): Promise<VerifiedAccessToken> {
   try {
-    const { payload } = await jwtVerify(
+    const { payload, protectedHeader } = await jwtVerify(
       token,
       (header) => {
         const key = keys.publicKey(header.kid ?? "");
@@ -107,6 +114,7 @@ export async function verifyAccessToken(
       },
       { algorithms: ["ES256"], typ: "at+jwt", issuer: issuerUrl, currentDate: new Date(nowMs), clockTolerance: 0 },
     );
+    refuseRevoked(keys, protectedHeader.kid);
     const claims = Payload.parse(payload);
     const roles = claims.scope?.split(" ");
     return {

@@ -1,15 +1,13 @@
-import { mkdtemp, readFile, stat, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import fc from "fast-check";
 import { type CryptoKey, decodeJwt, decodeProtectedHeader, exportJWK, generateKeyPair, SignJWT } from "jose";
 import { beforeAll, describe, expect, test } from "vitest";
 import { WayleaveError } from "../core/errors.ts";
 import type { JobIdentity } from "../core/identity.ts";
 import { type AccessTokenInput, mintAccessToken, verifyAccessToken } from "./access-token.ts";
-import { mintAssertion, pathHash } from "./assertion.ts";
+import { mintAssertion, pathHash, verifyAssertion } from "./assertion.ts";
 import { fingerprint, fingerprintKey } from "./fingerprint.ts";
-import { type KeyRing, openKeyRing } from "./keys.ts";
+import { testKeyRing } from "./key-chain.fake.ts";
+import type { KeyRing } from "./keys.ts";
 import { createProofVerifier } from "./proof.ts";
 import { createTokenCache } from "./token-cache.ts";
 
@@ -38,6 +36,8 @@ const input: AccessTokenInput = {
   targets: ["billing"],
   roles: ["read", "release"],
   rolesNarrowed: false,
+  denies: ["deny-1"],
+  policy: "41c0aa",
   jti: "jti-1",
   now,
   expiresAt: now + 300_000,
@@ -48,38 +48,9 @@ const code = (promise: Promise<unknown>) =>
     (error: unknown) => (error instanceof WayleaveError ? error.code : `unexpected ${String(error)}`),
   );
 
-let dir: string;
 let keys: KeyRing;
 beforeAll(async () => {
-  dir = await mkdtemp(join(tmpdir(), "wayleave-keys-"));
-  keys = (await openKeyRing(dir, "access-token", operatorKey)).ring;
-});
-
-describe("key rings", () => {
-  test("are the same after a restart, encrypted at rest and unreadable for others", async () => {
-    const again = await openKeyRing(dir, "access-token", operatorKey);
-    expect(again.created).toBe(false);
-    expect(again.ring.kid).toBe(keys.kid);
-    const file = join(dir, "access-token.jwe");
-    expect((await stat(file)).mode & 0o777).toBe(0o600);
-    expect(await readFile(file, "utf8")).not.toContain(keys.kid);
-  });
-
-  test("publish public members only", () => {
-    expect(keys.jwks.keys.map((jwk) => Object.keys(jwk).sort())).toEqual([
-      ["alg", "crv", "kid", "kty", "use", "x", "y"],
-    ]);
-  });
-
-  test("another operator key, a damaged file and a file of another class are refused, never replaced", async () => {
-    const sealed = await readFile(join(dir, "access-token.jwe"), "utf8");
-    await writeFile(join(dir, "assertion.jwe"), sealed);
-    expect(await code(openKeyRing(dir, "access-token", new Uint8Array(32)))).toBe("key_unavailable");
-    expect(await code(openKeyRing(dir, "assertion", operatorKey))).toBe("key_unavailable");
-    await writeFile(join(dir, "assertion.jwe"), sealed.slice(0, -4));
-    expect(await code(openKeyRing(dir, "assertion", operatorKey))).toBe("key_unavailable");
-    expect(await readFile(join(dir, "assertion.jwe"), "utf8")).toBe(sealed.slice(0, -4));
-  });
+  keys = await testKeyRing("access-token");
 });
 
 describe("access tokens", () => {
@@ -93,6 +64,8 @@ describe("access tokens", () => {
       client_id: "gitlab",
       sid: "ses_0123456789abcdef",
       roles: ["read", "release"],
+      denies: ["deny-1"],
+      pol: "41c0aa",
       jti: "jti-1",
       iat: now / 1000,
       exp: now / 1000 + 300,
@@ -160,6 +133,8 @@ const assertion = {
   sessionId: "ses_0123456789abcdef",
   transaction: "rec_000000000001",
   role: "release",
+  denies: ["deny-1"],
+  policy: "41c0aa",
   gateway: "edge-1",
   target: "billing",
   method: "POST",
@@ -173,6 +148,32 @@ describe("assertions", () => {
     const claims = decodeJwt(await mintAssertion(keys, assertion));
     expect(claims).toMatchObject({ aud: "acme.example", txn: "rec_000000000001", exp: now / 1000 + 30 });
     expect(claims.tctx).toEqual({ target: "billing", method: "POST", path_sha256: pathHash("/v1/releases") });
+  });
+
+  test("are read back by who holds the keys, until they expire", async () => {
+    const token = await mintAssertion(keys, assertion);
+    const read = (at: number) => verifyAssertion(keys, { issuerUrl, trustDomain: "acme.example" }, token, at);
+    expect(await read(now)).toMatchObject({ sessionId: assertion.sessionId, role: "release", target: "billing" });
+    expect(await code(read(now + 30_000))).toBe("credential_invalid");
+  });
+
+  test.each([
+    { why: "an access token", make: () => mintAccessToken(keys, input) },
+    {
+      why: "one for another trust domain",
+      make: () => mintAssertion(keys, { ...assertion, trustDomain: "evil.example" }),
+    },
+    {
+      why: "one of another issuer",
+      make: () => mintAssertion(keys, { ...assertion, issuerUrl: "https://evil.example" }),
+    },
+    { why: "one cut short", make: async () => (await mintAssertion(keys, assertion)).slice(0, -2) },
+    { why: "nothing", make: async () => "" },
+  ])("$why is refused where an assertion is wanted", async ({ make }) => {
+    const token = await make();
+    expect(await code(verifyAssertion(keys, { issuerUrl, trustDomain: "acme.example" }, token, now))).toBe(
+      "credential_invalid",
+    );
   });
 
   test("never outlive the session", async () => {

@@ -48,6 +48,19 @@ const question: Question = {
   operation: { kind: "http", method: "GET", host: "billing.internal", path: "/v1/x", stream: false },
   authorization: "Bearer good",
 };
+const fakePolicy: Policy = {
+  version: "p",
+  pins: {},
+  denyReason: () => undefined,
+  targets: new Map([["billing", target]]),
+  rolesFor: () => [],
+  deniesFor: () => [],
+  standings: () => [],
+  factsFor: () => [],
+  hostsFor: () => [],
+  decide: () => allow,
+  unidentified: () => ({ pass: false, mode: "enforce" }),
+};
 const good: TokenVerdict = { state: "valid", token: { jti: "j", sessionId: "ses_a", narrowing: {} } };
 
 function point(
@@ -62,13 +75,8 @@ function point(
   const noted: AuditEvent[] = [];
   const compiled = { ...target, ...options.target };
   const policy: Policy = {
-    version: "p",
-    pins: {},
-    denyReason: () => undefined,
+    ...fakePolicy,
     targets: new Map([["billing", compiled]]),
-    rolesFor: () => [],
-    factsFor: () => [],
-    hostsFor: () => [],
     decide: () => ({ ...(options.decision ?? allow), mode: compiled.mode }),
     unidentified: () => ({ pass: options.pass ?? false, mode: compiled.mode }),
   };
@@ -89,8 +97,10 @@ function point(
     policy: () => policy,
     session: (id) => (id === "ses_a" ? { view, facts: {} } : undefined),
     revoked: () => false,
+    assertion: async () => (typeof verdict === "function" ? verdict() : verdict),
     token: () => (typeof verdict === "function" ? verdict() : verdict),
     subject: () => "spiffe://acme.example/ci/gitlab/1042",
+    passesOn: () => false,
     fingerprint: () => "fp_x",
     onFault: () => undefined,
     newTraceparent: () => `00-${"a".repeat(32)}-${"b".repeat(16)}-01`,
@@ -293,5 +303,87 @@ describe("limits", () => {
     await point({ limits, decision: { ...allow, limit } }).made.answer(question);
     await point({ limits, decision: { ...deny, limit } }).made.answer(question);
     expect(counted).toHaveLength(1);
+  });
+});
+
+test("an allow carries an assertion where another gateway stands behind for the target", async () => {
+  const { made } = point({ passesOn: (gateway, name) => gateway === "edge-1" && name === "billing" });
+  expect(await made.answer(question)).toMatchObject({ outcome: "allow", assertion: "signed", cacheSeconds: 0 });
+  const refused = point({ passesOn: () => true, decision: deny });
+  expect(await refused.made.answer(question)).not.toHaveProperty("assertion");
+});
+
+describe("behind another gateway", () => {
+  const behind: Question = { ...question, assertion: "signed" };
+  const named: TokenVerdict = {
+    state: "valid",
+    token: {
+      jti: "rec_0",
+      sessionId: "ses_a",
+      narrowing: { targets: ["billing"], roles: ["read"] },
+      names: ({ target, operation }) => target === "billing" && operation.kind === "http" && operation.path === "/v1/x",
+    },
+  };
+
+  test("the assertion is who calls, goes on unchanged, and Authorization is left alone", async () => {
+    const { made } = point({ verdict: named, token: () => expect.unreachable("the access token was looked at") });
+    expect(await made.answer(behind)).toMatchObject({
+      outcome: "allow",
+      session: "ses_a",
+      assertion: "signed",
+      consumesAuthorization: false,
+      cacheSeconds: 0,
+    });
+  });
+
+  test("policy is asked with the assertion's narrowing, and told that the request was counted", async () => {
+    const asked: object[] = [];
+    const { made } = point({ verdict: named });
+    const watched = point({
+      verdict: named,
+      policy: () => ({
+        ...fakePolicy,
+        decide: (request) => {
+          asked.push(request);
+          return allow;
+        },
+      }),
+    });
+    await made.answer(behind);
+    await watched.made.answer(behind);
+    expect(asked).toMatchObject([
+      { narrowing: { targets: ["billing"], roles: ["read"] }, counted: true, gateway: "edge-1" },
+    ]);
+  });
+
+  test("a target that requires an assertion gets the one at hand, and a proof was seen in front", async () => {
+    const { made } = point({
+      verdict: named,
+      target: { assertion: "required", proof: "required" },
+      mintAssertion: () => expect.unreachable("a second assertion was made"),
+    });
+    expect(await made.answer(behind)).toMatchObject({ outcome: "allow", assertion: "signed" });
+  });
+
+  test.each([
+    { why: "no assertion", more: { assertion: "" }, verdict: named, reason: "no_credential" },
+    { why: "an unusable one", more: {}, verdict: { state: "ours" } as const, reason: "credential_invalid" },
+    {
+      why: "one for another path",
+      more: { operation: { ...behind.operation, path: "/v1/y" } as Question["operation"] },
+      verdict: named,
+      reason: "credential_invalid",
+    },
+    {
+      why: "one of a session that is not here",
+      more: {},
+      verdict: { ...named, token: { ...named.token, sessionId: "ses_b" } } as const,
+      reason: "session_unknown",
+    },
+  ])("$why is refused, also beside a good access token", async ({ more, verdict, reason }) => {
+    const { made } = point({ verdict });
+    const answer = await made.answer({ ...behind, ...more });
+    expect(answer).toMatchObject({ outcome: "deny", reason });
+    expect(answer).not.toHaveProperty("assertion");
   });
 });

@@ -15,6 +15,11 @@ export interface Question {
   readonly operation: Operation;
   /** The `Authorization` value the client sent; undefined when there was none. */
   readonly authorization: string | undefined;
+  /**
+   * Set by a gateway behind another: the value of the client's `Txn-Token`, empty where there was none. The caller is then
+   * known by this assertion alone; `authorization` is left to the upstream.
+   */
+  readonly assertion?: string;
   /** The request can be read in two ways: refuse with `ambiguous_request` and this detail. */
   readonly ambiguity?: string;
   readonly traceparent?: string;
@@ -36,7 +41,7 @@ export interface Answer {
   /** `acme/shop#7712`, for logs. */
   readonly job?: string;
   readonly rule?: string;
-  /** Signed `txntoken+jwt`, where the target requires it and the outcome is allow. */
+  /** Signed `txntoken+jwt`, where the outcome is allow: made where the target or a gateway behind wants it, passed on behind another gateway. */
   readonly assertion?: string;
   /** W3C traceparent to forward: the caller's, or a new one. */
   readonly traceparent: string;
@@ -59,6 +64,8 @@ interface TokenMeaning {
   readonly jti: string;
   readonly sessionId: string;
   readonly narrowing: Narrowing;
+  /** Of an assertion: whether it was made for just this request. */
+  names?(question: Question): boolean;
 }
 
 export interface DecisionPointDeps {
@@ -72,9 +79,13 @@ export interface DecisionPointDeps {
   revoked(jti: string): boolean;
   /** `ours`: signed by us but unusable, or naming us as issuer. `foreign`: somebody else's credential. */
   token(bearer: string, now: number): TokenVerdict | Promise<TokenVerdict>;
+  /** The meaning of an assertion, for gateways behind others; never `foreign`. */
+  assertion(token: string, now: number): Promise<TokenVerdict>;
   subject(view: SessionView): string;
   /** Keyed fingerprint of a refused token that claims to be ours. */
   fingerprint(token: string): string;
+  /** True where another gateway stands behind this one for the target: it knows the caller by the assertion. */
+  passesOn(gateway: string, target: string): boolean;
   newTraceparent(): string;
   /** Told why an answer became an outage: for the log. Must not throw. */
   onFault(error: unknown): void;
@@ -126,8 +137,8 @@ export function createDecisionPoint(deps: DecisionPointDeps): DecisionPoint {
       const sent = question.traceparent ?? "";
       const traceparent = traceparentPattern.test(sent) ? sent : deps.newTraceparent();
       try {
-        const bearer = bearerOf(question.authorization);
-        const verdict = bearer === undefined ? foreign : deps.token(bearer, now);
+        const bearer = question.assertion === undefined ? bearerOf(question.authorization) : question.assertion;
+        const verdict = ask(deps, question, bearer, now);
         if (!(verdict instanceof Promise)) return settle(deps, { question, bearer, verdict, now }, traceparent);
         return verdict
           .then((known) => settle(deps, { question, bearer, verdict: known, now }, traceparent))
@@ -137,6 +148,16 @@ export function createDecisionPoint(deps: DecisionPointDeps): DecisionPoint {
       }
     },
   };
+}
+
+function ask(
+  deps: DecisionPointDeps,
+  { assertion }: Question,
+  bearer: string | undefined,
+  now: number,
+): TokenVerdict | Promise<TokenVerdict> {
+  if (bearer === undefined || bearer === "") return foreign;
+  return assertion === undefined ? deps.token(bearer, now) : deps.assertion(bearer, now);
 }
 
 /** One question and what is known before policy is asked. */
@@ -155,11 +176,16 @@ function settle(deps: DecisionPointDeps, asked: Case, traceparent: string): Answ
   const { decision } = finding;
   if (decision?.limit !== undefined && finding.outcome === "allow") deps.limits.count(decision.limit);
   const answer = toAnswer(deps, question, finding, record, traceparent);
-  const asserts = finding.outcome === "allow" && target?.assertion === "required";
+  const asserts =
+    finding.outcome === "allow" && question.assertion === undefined && wantsAssertion(deps, question, target);
   if (!asserts && !deps.durableBeforeAnswer) return answer;
   return finish(deps, asked, finding, answer, asserts).catch((error: unknown) =>
     outageAnswer(deps, question, traceparent, error),
   );
+}
+
+function wantsAssertion(deps: DecisionPointDeps, question: Question, target: CompiledTarget | undefined): boolean {
+  return target?.assertion === "required" || deps.passesOn(question.gateway, question.target);
 }
 
 async function finish(
@@ -186,7 +212,7 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
   const ours = verdict.state !== "foreign";
   const refused = target.mode === "observe" ? "would_deny" : "deny";
   if (question.ambiguity !== undefined) return { reason: "ambiguous_request", outcome: refused, ours };
-  if (verdict.state === "foreign") return unidentified(deps, question, bearer !== undefined, target);
+  if (verdict.state === "foreign") return unidentified(deps, question, bearer !== undefined && bearer !== "", target);
   if (verdict.state === "ours") {
     return { reason: "credential_invalid", outcome: refused, ours, token: deps.fingerprint(bearer ?? "") };
   }
@@ -195,7 +221,7 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
     return { reason: "session_unknown", outcome: refused, ours, token: deps.fingerprint(bearer ?? "") };
   }
   const { view } = session;
-  const unusable = unusableReason(deps, verdict, target);
+  const unusable = unusableReason(deps, verdict, question, target);
   if (unusable !== undefined) return { reason: unusable, outcome: refused, ours, view };
   const decision = deps.policy().decide(
     {
@@ -204,6 +230,8 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
       target: question.target,
       operation: question.operation,
       facts: session.facts,
+      gateway: question.gateway,
+      ...(question.assertion === undefined ? {} : { counted: true }),
       now: asked.now,
     },
     deps.limits,
@@ -215,11 +243,14 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
 function unusableReason(
   deps: DecisionPointDeps,
   verdict: Extract<TokenVerdict, { token: unknown }>,
+  question: Question,
   target: CompiledTarget,
 ): ReasonCode | undefined {
   if (verdict.state === "expired") return "credential_expired";
+  if (verdict.token.names?.(question) === false) return "credential_invalid";
   if (deps.revoked(verdict.token.jti)) return "credential_revoked";
-  return target.proof === "required" ? "proof_required" : undefined;
+  // The gateway in front has seen the proof.
+  return target.proof === "required" && question.assertion === undefined ? "proof_required" : undefined;
 }
 
 function unidentified(
@@ -248,19 +279,22 @@ function toAnswer(
   const { view, decision } = finding;
   const { operation } = question;
   const readOnly = operation.kind === "http" && (operation.method === "GET" || operation.method === "HEAD");
-  const cacheable = finding.outcome === "allow" && decision?.unconditional === true && readOnly;
+  const behind = question.assertion !== undefined;
+  const cacheable = finding.outcome === "allow" && decision?.unconditional === true && readOnly && !behind;
   return {
     outcome: finding.outcome,
     reason: finding.reason,
     record,
     traceparent,
     cacheSeconds: cacheable ? cacheSeconds : 0,
-    consumesAuthorization: finding.ours,
+    consumesAuthorization: finding.ours && !behind,
     unauthenticated: credentialReasons.has(finding.reason),
     ...(decision === undefined ? {} : { decision }),
     ...(decision?.rule === undefined ? {} : { rule: decision.rule }),
     ...(decision?.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: decision.retryAfterSeconds }),
     ...(view === undefined ? {} : whoOf(deps, view)),
+    // One assertion goes with the request to its end (draft-ietf-oauth-transaction-tokens: unchanged along the chain).
+    ...(finding.outcome === "allow" && question.assertion ? { assertion: question.assertion } : {}),
   };
 }
 
@@ -279,7 +313,7 @@ function outageAnswer(deps: DecisionPointDeps, question: Question, traceparent: 
     record: "",
     traceparent,
     cacheSeconds: 0,
-    consumesAuthorization: !observed,
+    consumesAuthorization: !observed && question.assertion === undefined,
     unauthenticated: false,
   };
 }

@@ -34,6 +34,15 @@ export function createLimits(clock: Pick<Clock, "monotonic">): Limits {
       advance(window, clock.monotonic() - windowMs);
       return window.times.length - window.from;
     },
+    freeInMs(key, windowMs, max) {
+      const window = windows.get(key);
+      if (window === undefined) return 0;
+      const now = clock.monotonic();
+      advance(window, now - windowMs);
+      // The use whose leaving the window makes room for one more.
+      const leaving = window.times[window.times.length - max];
+      return leaving === undefined || leaving <= now - windowMs ? 0 : leaving + windowMs - now;
+    },
     count({ key }) {
       const now = clock.monotonic();
       const window = windows.get(key);

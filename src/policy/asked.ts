@@ -1,6 +1,6 @@
 import type { AccessRequest, Counts, LimitUse } from "../core/decision.ts";
 import type { Kind } from "../core/identity.ts";
-import type { Narrowing, SessionView } from "../core/session.ts";
+import type { Narrowing } from "../core/session.ts";
 import type { CompiledRules } from "./compiled-rules.ts";
 import { type Condition, type ConditionMemo, type ConditionResult, evaluateCondition } from "./condition.ts";
 import type { Mode } from "./model.ts";
@@ -37,14 +37,16 @@ export function conditionInput(reach: Reach, request: AccessRequest, kind: Kind)
 }
 
 /** The key holds the role's id and what is counted together, so that renaming a role keeps its counts. */
-export function limitOf({ role }: HeldRole, reach: Reach, session: SessionView): LimitUse | undefined {
+export function limitOf({ role }: HeldRole, reach: Reach, request: AccessRequest): LimitUse | undefined {
   const { limit, id } = role.model;
-  if (limit === undefined) return undefined;
+  if (limit === undefined || request.counted === true) return undefined;
   const { identity } = reach;
+  const { session } = request;
   const shared = {
     session: () => `${id}/session/${session.id}`,
     project: () => `${id}/project/${identity.issuer}/${identity.project.id}`,
     role: () => `${id}/role`,
   }[limit.per];
-  return { key: shared(), windowMs: limit.windowMs, max: limit.max };
+  const key = limit.scope === "gateway" ? `${shared()}@${request.gateway ?? ""}` : shared();
+  return { key, windowMs: limit.windowMs, max: limit.max };
 }

@@ -87,6 +87,11 @@ const rules = {
   },
 } as const satisfies Readonly<Record<string, Rule>>;
 
+/** A SPIFFE ID with a path, without templates. */
+export function parseSpiffeId(text: string): Parsed<string> {
+  return matches(text, rules.spiffe_id);
+}
+
 function matches(text: string, rule: Rule): Parsed<string> {
   if (text.includes("${")) {
     return refused("template_not_here", "no template can stand here", text.indexOf("${"), 2, "write the value out");

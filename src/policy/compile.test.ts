@@ -36,6 +36,22 @@ describe("the roles of a job", () => {
   });
 });
 
+test("the denies of a job are those whose selector matches; one of agents names the roles it bears on", () => {
+  const policy = build({
+    roles: [
+      role("plain", { billing: ["GET /"] }),
+      role("bot", { billing: ["GET /"] }, { for: [{ ...selector({ project: "acme/shop" }), kind: "agent" }] }),
+    ],
+    deny: [
+      deny("z"),
+      deny("agents", { for: [{ ...selector({ project: "acme/shop" }), kind: "agent" }] }),
+      deny("other", { for: [selector({ project: "acme/other" })] }),
+    ],
+  });
+  expect(policy.deniesFor(job())).toEqual(["agents/bot", "z"]);
+  expect(policy.deniesFor(job({ kind: "agent" }))).toEqual(["agents", "z"]);
+});
+
 test("the facts of a job are those its roles and denies read", () => {
   const policy = build({
     roles: [

@@ -8,6 +8,7 @@ import { matchHttp } from "./match-path.ts";
 import type { Mode, OperationModel, PolicyModel } from "./model.ts";
 import type { CompiledTarget, DenyReason, Policy } from "./policy.ts";
 import type { Reach } from "./reach.ts";
+import { roleStandings } from "./role-standing.ts";
 import { hostsOf } from "./target-reach.ts";
 
 /**
@@ -35,6 +36,8 @@ export function compile(model: PolicyModel, vocabulary: Vocabulary): Policy {
       reachOf(identity)
         .roles.map(({ role }) => role.summary)
         .sort((a, b) => compare(a.id, b.id)),
+    deniesFor: (identity) => deniesOf(reachOf(identity)),
+    standings: (identity, facts, now) => roleStandings(reachOf(identity), facts, now),
     factsFor: (identity) => factsOf(reachOf(identity)),
     decide: (request, counts) => safely(rules, reachOf, request, counts),
     unidentified: (target, method, path) => unidentified(rules.targets.get(target), method, path),
@@ -55,6 +58,15 @@ function safely(
   } catch {
     return refusal(rules.version, "outage", "enforce", false);
   }
+}
+
+function deniesOf({ denies, roles }: Reach): readonly string[] {
+  const agents = roles.filter(({ kind }) => kind === "agent");
+  return denies
+    .flatMap(({ deny: { model }, agentsOnly }) =>
+      agentsOnly ? agents.map(({ role }) => `${model.id}/${role.model.id}`) : [model.id],
+    )
+    .sort(compare);
 }
 
 function denyReason({ because, place }: PolicyModel["deny"][number]): DenyReason {
@@ -88,6 +100,7 @@ function describeTarget(name: string, policy: PolicyModel, rules: CompiledRules)
     kind: model.kind,
     mode: model.mode,
     hosts: model.hosts,
+    ...(typeof model.settings.spiffe_id === "string" ? { spiffeId: model.settings.spiffe_id } : {}),
     assertion: model.assertion,
     proof: model.proof,
     encodedSlash: model.encodedSlash,

@@ -135,8 +135,14 @@ const byStrings = (a: RoleModel, b: RoleModel) => strings(a) - strings(b) || com
 
 function summary(role: RoleModel): RoleSummary {
   const targets = Object.keys(role.allow).sort();
-  const { id, ttlSeconds, until } = role;
-  return ttlSeconds === undefined ? { id, targets, until } : { id, targets, ttlSeconds, until };
+  const { id, ttlSeconds, until, spiffeId } = role;
+  return {
+    id,
+    targets,
+    ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
+    until,
+    ...(spiffeId === undefined ? {} : { spiffeId }),
+  };
 }
 
 function routeTarget(model: TargetModel, index: number): RoutedTarget {

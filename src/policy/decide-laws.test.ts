@@ -65,7 +65,7 @@ const roles: fc.Arbitrary<readonly RoleModel[]> = fc.array(roleParts, { maxLengt
       when: condition,
       mode,
       place: place(at),
-      ...(limited ? { limit: { max: 1, windowMs: 1000, per: "role" as const } } : {}),
+      ...(limited ? { limit: { max: 1, windowMs: 1000, per: "role" as const, scope: "global" } } : {}),
     }),
   ),
 );

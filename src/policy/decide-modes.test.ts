@@ -102,7 +102,10 @@ describe("unconditional", () => {
       false,
       "a limit",
       {
-        roles: [plain, role("c", { billing: ["POST /"] }, { limit: { max: 1, windowMs: 1, per: "role" } })],
+        roles: [
+          plain,
+          role("c", { billing: ["POST /"] }, { limit: { max: 1, windowMs: 1, per: "role", scope: "global" } }),
+        ],
       },
     ],
     [

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { ReasonCode } from "../core/decision.ts";
+import type { Counts, ReasonCode } from "../core/decision.ts";
 import { facts, job, openedAt, policyModel, role, session } from "./policy.fake.ts";
 import { decide, http, type Question, shopPolicy } from "./shop-policy.fake.ts";
 
@@ -216,16 +216,44 @@ test("an allow within a limit says what to count", () => {
 });
 
 test.each([
-  ["session", "r/session/ses_0000000000000001"],
-  ["role", "r/role"],
-] as const)("a limit per %s counts under %s", (per, key) => {
-  const roles = [role("r", { billing: ["GET /"] }, { name: "renamed", limit: { max: 1, windowMs: 1000, per } })];
-  expect(decide({ operation: http("GET /"), policy: policyModel({ roles }) }).limit?.key).toBe(key);
+  ["session", "global", "r/session/ses_0000000000000001"],
+  ["role", "global", "r/role"],
+  ["session", "gateway", "r/session/ses_0000000000000001@edge-1"],
+  ["role", "gateway", "r/role@edge-1"],
+] as const)("a limit per %s of scope %s counts under %s", (per, scope, key) => {
+  const roles = [role("r", { billing: ["GET /"] }, { name: "renamed", limit: { max: 1, windowMs: 1000, per, scope } })];
+  expect(
+    decide({ operation: http("GET /"), policy: policyModel({ roles }), parts: { gateway: "edge-1" } }).limit?.key,
+  ).toBe(key);
+});
+
+test("a limit is neither asked nor counted where a gateway in front has counted the request", () => {
+  const roles = [
+    role("r", { billing: ["GET /"] }, { limit: { max: 1, windowMs: 1000, per: "role", scope: "global" } }),
+  ];
+  const decision = decide({
+    operation: http("GET /"),
+    policy: policyModel({ roles }),
+    parts: { counted: true },
+    counts: { used: () => 9 },
+  });
+  expect(decision.effect).toBe("allow");
+  expect(decision.limit).toBeUndefined();
+});
+
+test("what is over its limit says when to come again: as the counter knows it, else after the window", () => {
+  const roles = [
+    role("r", { billing: ["GET /"] }, { limit: { max: 1, windowMs: 60_000, per: "role", scope: "global" } }),
+  ];
+  const ask = (counts: Counts) => decide({ operation: http("GET /"), policy: policyModel({ roles }), counts });
+  expect(ask({ used: () => 1, freeInMs: () => 7_100 }).retryAfterSeconds).toBe(8);
+  expect(ask({ used: () => 1, freeInMs: () => 0 }).retryAfterSeconds).toBe(1);
+  expect(ask({ used: () => 1 }).retryAfterSeconds).toBe(60);
 });
 
 test("a role without strings is used before one with", () => {
   const roles = [
-    role("a-limited", { billing: ["GET /"] }, { limit: { max: 1, windowMs: 1000, per: "role" } }),
+    role("a-limited", { billing: ["GET /"] }, { limit: { max: 1, windowMs: 1000, per: "role", scope: "global" } }),
     role("b-conditional", { billing: ["GET /"] }, { when: "change.merged" }),
     role("c-plain", { billing: ["GET /"] }),
   ];

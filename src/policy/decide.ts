@@ -175,12 +175,15 @@ function tryRole(asked: Asked, rule: RoleRule, agentsDenied: HeldDeny | undefine
     if (missing !== undefined) return { reason: "fact_missing", missing };
     if (verdict !== "true") return { reason: "condition_failed" };
   }
-  const limit = limitOf(rule.held, asked.reach, request.session);
-  // Written so that a count that is no number is over the limit.
-  if (limit !== undefined && !(asked.counts.used(limit.key, limit.windowMs) < limit.max)) {
-    return { reason: "limit_exceeded", retryAfterSeconds: Math.ceil(limit.windowMs / 1000) };
-  }
-  return allow(asked, rule, limit);
+  const limit = limitOf(rule.held, asked.reach, request);
+  return (limit && overLimit(asked.counts, limit)) ?? allow(asked, rule, limit);
+}
+
+/** Written so that a count that is no number is over the limit. */
+function overLimit(counts: Counts, { key, windowMs, max }: LimitUse): Failure | undefined {
+  if (counts.used(key, windowMs) < max) return undefined;
+  const ms = counts.freeInMs?.(key, windowMs, max) ?? windowMs;
+  return { reason: "limit_exceeded", retryAfterSeconds: Math.max(1, Math.ceil(ms / 1000)) };
 }
 
 /** True where nothing about the request itself could refuse a simple rule. */

@@ -90,7 +90,7 @@ describe("the closest role", () => {
 
   test.each([
     ["operation", { billing: ["GET /other"] }, {}],
-    ["limit", { billing: ["GET /r"] }, { limit: { max: 0, windowMs: 1000, per: "role" as const } }],
+    ["limit", { billing: ["GET /r"] }, { limit: { max: 0, windowMs: 1000, per: "role", scope: "global" } as const }],
     ["${job.nope}", { billing: ["GET /${job.nope}"] }, {}],
     ["change.merged", { billing: ["GET /r"] }, { when: "change.merged" }],
   ])("fails at %s", (failed, allow, parts) => {

@@ -83,7 +83,7 @@ function heldParts(asked: Asked, held: HeldRole): readonly Part[] {
       parts.push({ holds, failed: conjunct.source, found: holds ? undefined : foundValues(conjunct, input) });
     }
   }
-  const limit = limitOf(held, reach, request.session);
+  const limit = limitOf(held, reach, request);
   if (limit !== undefined) {
     const used = counts.used(limit.key, limit.windowMs);
     parts.push({ holds: used < limit.max, failed: "limit", found: `${used} of ${limit.max}` });

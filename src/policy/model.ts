@@ -121,6 +121,15 @@ export interface ConditionModel {
   readonly readsNow: boolean;
 }
 
+export interface LimitModel {
+  readonly max: number;
+  readonly windowMs: number;
+  /** What is counted together. */
+  readonly per: "session" | "project" | "role";
+  /** `gateway`: each gateway counts for itself; `global`: all together. */
+  readonly scope: "gateway" | "global";
+}
+
 export interface RoleModel {
   /** Stable id: the `id` field, or the name. */
   readonly id: string;
@@ -129,7 +138,9 @@ export interface RoleModel {
   readonly when?: ConditionModel;
   readonly ttlSeconds?: number;
   readonly until: "job" | "pipeline";
-  readonly limit?: { readonly max: number; readonly windowMs: number; readonly per: "session" | "project" | "role" };
+  readonly limit?: LimitModel;
+  /** The mesh identity its X.509-SVIDs carry; absent: `spiffe://<trust domain>/role/<id>`. */
+  readonly spiffeId?: string;
   /** By target name. */
   readonly allow: Readonly<Record<string, readonly OperationModel[]>>;
   readonly place: Place;

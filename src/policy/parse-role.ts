@@ -1,3 +1,4 @@
+import { parseSpiffeId } from "./check-settings.ts";
 import type { DenyModel, Mode, RoleModel } from "./model.ts";
 import { parseDuration, parseRate } from "./parse-duration.ts";
 import { checkName, findTarget, readAudience, readCondition, readOperations } from "./parse-rule.ts";
@@ -31,6 +32,10 @@ export function parseRole(
     value.limit === undefined
       ? undefined
       : take(parseRate(value.limit.rate), source, [...path, "limit", "rate"], findings);
+  const spiffeId =
+    value.spiffe_id === undefined
+      ? undefined
+      : take(parseSpiffeId(value.spiffe_id), source, [...path, "spiffe_id"], findings);
   if (sizeOf(source, [...path, "allow"]) === 0) {
     const help = "name a target and its operations, or leave the role out";
     findings.error("role_allows_nothing", placeOfKey(source, [...path, "allow"]), `role ${name} allows nothing`, {
@@ -46,7 +51,8 @@ export function parseRole(
     ...(when ? { when } : {}),
     ...(ttlSeconds === undefined ? {} : { ttlSeconds }),
     until,
-    ...(rate && value.limit ? { limit: { ...rate, per: value.limit.per } } : {}),
+    ...(rate && value.limit ? { limit: { ...rate, per: value.limit.per, scope: value.limit.scope ?? "global" } } : {}),
+    ...(spiffeId === undefined ? {} : { spiffeId }),
     allow,
     place: placeOfKey(source, path),
     mode: value.mode ?? fileMode,

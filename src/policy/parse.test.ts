@@ -285,9 +285,16 @@ describe("the whole", () => {
 });
 
 test.each([
-  { limit: "{ rate: 30/min, per: session }", found: { max: 30, windowMs: 60_000, per: "session" } },
-  { limit: "{ rate: 1/s, per: project }", found: { max: 1, windowMs: 1000, per: "project" } },
-  { limit: "{ rate: 999999/h, per: role }", found: { max: 999_999, windowMs: 3_600_000, per: "role" } },
+  { limit: "{ rate: 30/min, per: session }", found: { max: 30, windowMs: 60_000, per: "session", scope: "global" } },
+  { limit: "{ rate: 1/s, per: project }", found: { max: 1, windowMs: 1000, per: "project", scope: "global" } },
+  {
+    limit: "{ rate: 999999/h, per: role }",
+    found: { max: 999_999, windowMs: 3_600_000, per: "role", scope: "global" },
+  },
+  {
+    limit: "{ rate: 1/s, per: role, scope: gateway }",
+    found: { max: 1, windowMs: 1000, per: "role", scope: "gateway" },
+  },
 ])("limit $limit", ({ limit, found }) =>
   expect(model(role(`for: ${shop}, limit: ${limit}`)).roles[0]?.limit).toEqual(found),
 );

@@ -1,4 +1,5 @@
 import type { AccessRequest, Counts, Decision } from "../core/decision.ts";
+import type { Facts } from "../core/fact.ts";
 import type { JobIdentity } from "../core/identity.ts";
 import type { Mode } from "./model.ts";
 
@@ -11,6 +12,13 @@ export interface Policy {
   readonly pins: Readonly<Record<string, string>>;
   /** Roles whose selector matches, in id order; never proof that a `when` holds. */
   rolesFor(identity: JobIdentity): readonly RoleSummary[];
+  /**
+   * The denies whose selector matches, sorted; never proof that a `when` holds: `<deny id>`, or `<deny id>/<role id>` where
+   * it bears only on a role that makes the job an agent.
+   */
+  deniesFor(identity: JobIdentity): readonly string[];
+  /** Whether the job has each role as a whole, whatever it would ask; roles by rank. */
+  standings(identity: JobIdentity, facts: Facts, now: number): readonly RoleStanding[];
   /** Fact names that the roles and denies matching this identity read. */
   factsFor(identity: JobIdentity): readonly string[];
   /** Pure; never throws; the same arguments give the same decision. */
@@ -36,7 +44,21 @@ export interface RoleSummary {
   /** Upper bound for access tokens that carry it. */
   readonly ttlSeconds?: number;
   readonly until: "job" | "pipeline";
+  /** The mesh identity it names. */
+  readonly spiffeId?: string;
 }
+
+/** Whether a job has a role as a whole, whatever it would ask: what a certificate for the role says of it. */
+export type RoleStanding =
+  | { readonly role: RoleSummary; readonly stands: true }
+  | {
+      readonly role: RoleSummary;
+      readonly stands: false;
+      /** `needs_request`: its condition looks at the request, which nobody makes yet. */
+      readonly reason: "needs_request" | "condition_failed" | "fact_missing" | "denied";
+      /** The condition's source, the fact's name or the deny's id. */
+      readonly detail: string;
+    };
 
 export interface CompiledTarget {
   readonly name: string;
@@ -44,6 +66,8 @@ export interface CompiledTarget {
   readonly mode: Mode;
   /** Hosts as written, templates unfilled. */
   readonly hosts: readonly string[];
+  /** Of a mesh service: whose certificate it must show. */
+  readonly spiffeId?: string;
   readonly assertion: "off" | "required";
   readonly proof: "off" | "required";
   readonly encodedSlash: "refuse" | "segment";

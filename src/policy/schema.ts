@@ -179,9 +179,19 @@ export const Role = z
       .strictObject({
         rate: z.string().meta({ description: "Uses per s, min or h", examples: ["30/min"], pattern: ratePattern }),
         per: z.enum(["session", "project", "role"]).meta({ description: "What is counted together" }),
+        scope: z
+          .enum(["gateway", "global"])
+          .meta({
+            description: "gateway: each gateway counts for itself; global: all of them together (default global)",
+          })
+          .optional(),
       })
       .meta({ description: "How often the role may be used" })
       .optional(),
+    spiffe_id: text(
+      "Mesh identity of its certificates, under the prefixes the configuration lists; spiffe://<trust domain>/role/<id> where there is none",
+      "spiffe://acme.example/ns/ci/sa/release",
+    ).optional(),
     mode: Mode("what only this role's condition, limit or template refuses").optional(),
     allow: z.record(z.string(), Operations).meta({ description: "Operations by target name" }),
   })

@@ -28,7 +28,11 @@ export const shopPolicy = policyModel({
       { billing: ["POST /v1/releases"], db: ["read"] },
       { when: "change.merged && change.approvals >= 1" },
     ),
-    role("limited", { billing: ["POST /v1/runs"] }, { limit: { max: 2, windowMs: 60_000, per: "project" } }),
+    role(
+      "limited",
+      { billing: ["POST /v1/runs"] },
+      { limit: { max: 2, windowMs: 60_000, per: "project", scope: "global" } },
+    ),
     role("own", { billing: ["GET /v1/projects/${job.project_id}/**", "GET /v1/refs/${job.ref_slug}"] }),
     role("watch", { billing: ["GET /v1/stream stream"] }),
     role("publish", {

@@ -1,15 +1,18 @@
-import { createHash, randomUUID } from "node:crypto";
+import { hash, randomUUID } from "node:crypto";
 import { decodeJwt } from "jose";
 import type { Dialect } from "../api/authz.ts";
-import type { Config } from "../config/config.ts";
+import type { Config, GatewayConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Recorder } from "../core/record.ts";
+import { gatewaySpiffeId } from "../core/spiffe-id.ts";
 import { subjectOf, verifyAccessToken } from "../credential/access-token.ts";
-import { mintAssertion } from "../credential/assertion.ts";
+import { mintAssertion, pathHash, verifyAssertion } from "../credential/assertion.ts";
 import { createTokenCache } from "../credential/token-cache.ts";
 import { createDecisionPoint, type DecisionPoint, type TokenVerdict } from "../gateway/decision-point.ts";
+import { createEnvoyCheck } from "../gateway/envoy/check.ts";
 import { createLimits } from "../gateway/limits.ts";
 import { createNginxDialect } from "../gateway/nginx/dialect.ts";
+import type { GrpcMethods } from "../grpc/method.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { SessionTable } from "../session/table.ts";
 import type { BrokerKeys } from "./keys.ts";
@@ -18,6 +21,8 @@ export interface GatewayServices {
   readonly decisionPoint: DecisionPoint;
   readonly limits: ReturnType<typeof createLimits>;
   readonly dialects: Readonly<Record<string, Dialect>>;
+  /** Envoy's authorization checks. */
+  readonly grpc: GrpcMethods;
 }
 
 /** The decision point over live sessions, and the dialect of every gateway kind. */
@@ -28,13 +33,17 @@ export function connectGateways(deps: {
   readonly table: SessionTable;
   readonly keys: BrokerKeys;
   policy(): Policy;
-  onRefused(detail: string): void;
+  /** A gateway asked. */
+  onAsked(gateway: string): void;
+  /** A question was not decided. */
+  onRefused(detail: string, reason: string): void;
   onFault(error: unknown): void;
 }): GatewayServices {
   const { config, clock, keys, table } = deps;
   const limits = createLimits(clock);
   const cache = createTokenCache((token, now) => verifyAccessToken(keys.accessToken, config.issuer, token, now));
-  const decisionPoint = createDecisionPoint({
+  keys.accessToken.onChange(cache.clear);
+  const decisions = createDecisionPoint({
     clock,
     recorder: deps.recorder,
     limits,
@@ -48,9 +57,11 @@ export function connectGateways(deps: {
         ? found.then((later) => verdict(later, bearer, config.issuer))
         : verdict(found, bearer, config.issuer);
     },
+    assertion: (token, now) => assertionVerdict(deps, token, now),
     subject: (view) => subjectOf(config.trustDomain, view.identity),
     fingerprint: keys.fingerprint,
     newTraceparent,
+    passesOn: passesOn(config),
     onFault: deps.onFault,
     mintAssertion: (question, view, rule, transaction, now) => {
       const { operation } = question;
@@ -61,6 +72,8 @@ export function connectGateways(deps: {
         sessionId: view.id,
         transaction,
         role: rule,
+        denies: deps.policy().deniesFor(view.identity),
+        policy: deps.policy().version,
         gateway: question.gateway,
         target: question.target,
         method: operation.kind === "http" ? operation.method : "",
@@ -70,18 +83,72 @@ export function connectGateways(deps: {
       });
     },
   });
-  const nginx = createNginxDialect({
+  const decisionPoint: DecisionPoint = {
+    answer(question) {
+      deps.onAsked(question.gateway);
+      return decisions.answer(question);
+    },
+  };
+  const onRefused = (refusal: { reason: string; detail: string }) => deps.onRefused(refusal.detail, refusal.reason);
+  const nginx = createNginxDialect({ decisionPoint, gateways: askers(config, "nginx"), onRefused });
+  const envoy = createEnvoyCheck({
     decisionPoint,
-    gateways: config.gateways
-      .filter((gateway) => gateway.kind === "nginx")
-      .map(({ name, secret, targets }) => ({
-        name,
-        targets,
-        secretHashes: [createHash("sha256").update(secret).digest("hex")],
-      })),
-    onRefused: (refusal) => deps.onRefused(`${refusal.reason}: ${refusal.detail}`),
+    gateways: askers(config, "envoy").concat(askers(config, "istio")),
+    onRefused,
   });
-  return { decisionPoint, limits, dialects: { nginx } };
+  return { decisionPoint, limits, dialects: { nginx, "envoy/": envoy.http }, grpc: envoy.grpc };
+}
+
+/** Gateways of a kind as they prove themselves, with the SPIFFE IDs of those in front. */
+function askers({ gateways, trustDomain }: Config, kind: GatewayConfig["kind"]) {
+  return gateways
+    .filter((gateway) => gateway.kind === kind)
+    .map((gateway) => ({
+      name: gateway.name,
+      targets: gateway.targets,
+      secretHashes: [hash("sha256", gateway.secret)],
+      peers: gateway.kind === "envoy" ? gateway.behind.map((front) => gatewaySpiffeId(trustDomain, front)) : [],
+    }));
+}
+
+function passesOn({ gateways }: Config): (gateway: string, target: string) => boolean {
+  const pairs = new Set(
+    gateways.flatMap((inner) =>
+      inner.kind === "envoy"
+        ? inner.behind.flatMap((front) => inner.targets.map((target) => `${front} ${target}`))
+        : [],
+    ),
+  );
+  return (gateway, target) => pairs.has(`${gateway} ${target}`);
+}
+
+/** The session of an assertion, narrowed to the role and the one request it was made for. */
+async function assertionVerdict(
+  { config, keys }: { readonly config: Config; readonly keys: BrokerKeys },
+  token: string,
+  now: number,
+): Promise<TokenVerdict> {
+  const found = await verifyAssertion(
+    keys.assertion,
+    { issuerUrl: config.issuer, trustDomain: config.trustDomain },
+    token,
+    now,
+  ).catch(() => undefined);
+  if (found === undefined) return { state: "ours" };
+  const { sessionId, transaction, role, target, method, pathSha256 } = found;
+  return {
+    state: "valid",
+    token: {
+      jti: transaction,
+      sessionId,
+      narrowing: { targets: [target], roles: [role] },
+      names: ({ target: asked, operation }) =>
+        asked === target &&
+        operation.kind === "http" &&
+        operation.method === method &&
+        pathHash(operation.path) === pathSha256,
+    },
+  };
 }
 
 /** An unusable token that names us as its issuer is ours; anything else belongs to somebody else and is left alone. */

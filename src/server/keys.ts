@@ -1,36 +1,123 @@
 import { createHmac, hkdfSync } from "node:crypto";
 import { join } from "node:path";
-import type { Config } from "../config/config.ts";
-import type { AuditEvent } from "../core/record.ts";
+import type { KeyHolder } from "../api/contract.ts";
+import type { KeyRouteDeps } from "../api/keys.ts";
+import type { Config, EnvoyGatewayConfig, GatewayConfig } from "../config/config.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Recorder } from "../core/record.ts";
+import { assertionLifeMs } from "../credential/assertion.ts";
 import { fingerprint, fingerprintKey } from "../credential/fingerprint.ts";
-import { type KeyRing, openKeyRing } from "../credential/keys.ts";
+import { type KeyChain, openKeyChain } from "../credential/key-chain.ts";
+import { keyFile } from "../credential/key-file.ts";
+import type { KeyHistory } from "../credential/key-history.ts";
+import { type KeyClass, keyClasses } from "../credential/key-life.ts";
+import { bundleRefreshSeconds, type KeyWindows, keyWindows } from "../credential/key-windows.ts";
+import type { KeyRing } from "../credential/keys.ts";
 
 /** Everything the broker signs or derives with, from the operator's key. */
 export interface BrokerKeys {
   readonly accessToken: KeyRing;
   readonly assertion: KeyRing;
-  /** Records of the keys that were made just now. */
-  readonly created: readonly AuditEvent[];
+  readonly jwtSvid: KeyRing;
+  /** The verbs, by class. */
+  readonly chains: Readonly<Record<KeyClass, KeyChain>>;
+  readonly windows: Readonly<Record<KeyClass, KeyWindows>>;
   fingerprint(token: string): string;
   /** The refresh token of a session and generation: derived, so that a retry gets the same one, also after a restart. */
   refreshToken(sessionId: string, generation: number): string;
 }
 
+/** What the keys need of the journal. */
+export interface KeyJournal {
+  readonly recorder: Pick<Recorder, "append">;
+  /** Every `key.*` record there is. */
+  readonly history: KeyHistory;
+  readonly clock: Pick<Clock, "now">;
+  /** Told of what failed and is tried again. Must not throw. */
+  onFault(error: unknown): void;
+}
+
 /** Throws `key_unavailable`. */
-export async function openBrokerKeys(config: Config): Promise<BrokerKeys> {
+export async function openBrokerKeys(config: Config, journal: KeyJournal): Promise<BrokerKeys> {
+  const { recorder, history, clock, onFault } = journal;
   const operatorKey = Buffer.from(config.keys.encryptionKey, "base64");
   const dir = join(config.dataDir, "keys");
-  const accessToken = await openKeyRing(dir, "access-token", operatorKey);
-  const assertion = await openKeyRing(dir, "assertion", operatorKey);
+  const windows = windowsOf(config);
+  const lives = tokenLives(config);
+  const open = (keyClass: KeyClass) =>
+    openKeyChain({
+      class: keyClass,
+      file: keyFile(dir, keyClass, operatorKey),
+      history: history.of(keyClass),
+      recorder,
+      clock,
+      windowMs: windows[keyClass].windowMs,
+      lifeMs: lives[keyClass],
+      onFault,
+    });
+  const chains = {
+    "access-token": await open("access-token"),
+    assertion: await open("assertion"),
+    "jwt-svid": await open("jwt-svid"),
+  };
   const marks = fingerprintKey(operatorKey);
   const refreshKey = new Uint8Array(hkdfSync("sha256", operatorKey, "", "wayleave refresh token v1", 32));
-  const created = [accessToken, assertion].filter((opened) => opened.created);
   return {
-    accessToken: accessToken.ring,
-    assertion: assertion.ring,
-    created: created.map(({ ring }) => ({ kind: "key.created", data: { class: ring.class, kid: ring.kid } })),
+    accessToken: chains["access-token"].ring,
+    assertion: chains.assertion.ring,
+    jwtSvid: chains["jwt-svid"].ring,
+    chains,
+    windows,
     fingerprint: (token) => fingerprint(marks, token),
     refreshToken: (sessionId, generation) =>
       `wlr_${createHmac("sha256", refreshKey).update(`${sessionId} ${generation}`).digest("base64url")}`,
   };
+}
+
+/** What time alone decides about keys, for all classes. */
+export async function sweepKeys({ chains }: Pick<BrokerKeys, "chains">): Promise<void> {
+  await Promise.all(keyClasses.map((keyClass) => chains[keyClass].sweep()));
+}
+
+/** The verbs as operators are served them. */
+export function keyOperation(keys: BrokerKeys, config: Config, clock: Pick<Clock, "now">): KeyRouteDeps {
+  return {
+    now: clock.now,
+    chain: (keyClass) => keys.chains[keyClass],
+    cacheMs: (keyClass) => keys.windows[keyClass].cacheMs,
+    holders: config.gateways.flatMap(holderOf),
+  };
+}
+
+/** Nothing for a gateway that asks: it knows at once. */
+function holderOf(gateway: GatewayConfig): readonly KeyHolder[] {
+  const { name, kind } = gateway;
+  if (kind === "istio" && gateway.mode === "native") {
+    const note = "has them in its resources: render and apply those before activating, and after revoking";
+    return [{ gateway: name, kind, class: "access-token", note }];
+  }
+  if (kind !== "envoy" || gateway.mode !== "native") return [];
+  const keyClass = gateway.behind.length > 0 ? "assertion" : "access-token";
+  return [{ gateway: name, kind, class: keyClass, note: envoyNote(gateway) }];
+}
+
+function envoyNote({ keyCacheMs, revocation, revocationTtlMs }: EnvoyGatewayConfig): string {
+  const told = { grpc: "at once", rest: "within about a second", file: "by `wayleave gateway follow`" }[revocation];
+  return `keeps them ${seconds(keyCacheMs)}; hears of a revocation ${told}, or refuses everything after ${seconds(revocationTtlMs)}`;
+}
+
+function seconds(ms: number): string {
+  return `${ms / 1000} s`;
+}
+
+function windowsOf(config: Config): Readonly<Record<KeyClass, KeyWindows>> {
+  const caches = config.gateways.flatMap((gateway) => (gateway.kind === "envoy" ? [gateway.keyCacheMs] : []));
+  const tokens = keyWindows(caches);
+  return { "access-token": tokens, assertion: tokens, "jwt-svid": keyWindows([bundleRefreshSeconds * 1000]) };
+}
+
+/** Longest life of a token of each class, ms. */
+function tokenLives({ sessions, spiffe }: Config): Readonly<Record<KeyClass, number>> {
+  const tokenMs = sessions.tokenTtlMs;
+  return { "access-token": tokenMs, assertion: assertionLifeMs, "jwt-svid": Math.max(tokenMs, spiffe.svidTtlMs) };
 }

@@ -4,6 +4,7 @@ import { vocabulary } from "../ci/providers.ts";
 import { readPolicyFiles } from "../config/policy-files.ts";
 import { WayleaveError } from "../core/errors.ts";
 import type { IssuerType } from "../core/identity.ts";
+import { namedIdProblem } from "../core/spiffe-id.ts";
 import { compile } from "../policy/compile.ts";
 import type { Diagnostic, PolicyModel } from "../policy/model.ts";
 import { parsePolicy } from "../policy/parse.ts";
@@ -46,6 +47,8 @@ export interface PolicySource {
 export interface PolicySourceOptions {
   readonly path: string;
   readonly issuers: readonly { readonly name: string; readonly type: IssuerType }[];
+  /** What a role may name with `spiffe_id`. */
+  readonly spiffe: { readonly trustDomain: string; readonly prefixes: readonly string[] };
   readonly now: () => number;
 }
 
@@ -91,10 +94,23 @@ async function load(options: PolicySourceOptions): Promise<LoadedPolicy> {
     ...(lock === undefined ? {} : { lock }),
   });
   if (model === undefined) throw new PolicyRefused(diagnostics.filter((each) => each.severity === "error"));
+  const misnamed = model.roles.flatMap((role) => misnamedIdentity(role, options.spiffe));
+  if (misnamed.length > 0) throw new PolicyRefused(misnamed);
   const policy = compile(model, vocabulary);
   const failures = runTests(policy, model, new Map(options.issuers.map(({ name, type }) => [name, type])));
   if (failures.length > 0) throw new PolicyRefused(failures);
   return { policy, model, files: files.map((file) => file.name), loadedAt: options.now() };
+}
+
+function misnamedIdentity(
+  { name, spiffeId, place }: PolicyModel["roles"][number],
+  allowed: PolicySourceOptions["spiffe"],
+): readonly Diagnostic[] {
+  const problem = spiffeId === undefined ? undefined : namedIdProblem(spiffeId, allowed);
+  if (problem === undefined) return [];
+  const message = `role ${name} names ${spiffeId}, which ${problem}`;
+  const help = "name another one, or list its prefix under spiffe.prefixes of wayleave.yaml";
+  return [{ severity: "error", code: "spiffe_id_not_allowed", message, place, help }];
 }
 
 /** An editor writes a file in several steps: wait until it has been quiet for a moment. */

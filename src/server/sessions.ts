@@ -1,8 +1,10 @@
 import { randomBytes } from "node:crypto";
+import { decodeProtectedHeader } from "jose";
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Recorder } from "../core/record.ts";
 import { mintAccessToken } from "../credential/access-token.ts";
+import { istioTokenTtlMs } from "../gateway/istio/settings.ts";
 import { withExplaining } from "../policy/condition.ts";
 import { createExchange } from "../session/exchange.ts";
 import { createFactReader } from "../session/facts.ts";
@@ -22,6 +24,12 @@ export interface SessionServices {
   readonly exchange: ReturnType<typeof createExchange>;
   readonly refresh: ReturnType<typeof createRefresh>;
   readonly sweep: ReturnType<typeof createSweep>;
+}
+
+/** Istio hears of an end only by a resource that somebody applies, so its tokens live no longer than it says. */
+function longestLifeMs({ gateways }: Config): (targets: readonly string[]) => number {
+  const late = new Set(gateways.flatMap(({ kind, targets }) => (kind === "istio" ? targets : [])));
+  return (targets) => (targets.some((target) => late.has(target)) ? istioTokenTtlMs : Number.POSITIVE_INFINITY);
 }
 
 /** The session services over one table, wired to keys, issuers and the policy in force. */
@@ -50,16 +58,15 @@ export function connectSessions(deps: {
     timings,
     random: (bytes: number) => randomBytes(bytes),
     policy,
+    longestLifeMs: longestLifeMs(config),
     fingerprint: keys.fingerprint,
     refreshToken: keys.refreshToken,
-    mint: async (input: Omit<Parameters<typeof mintAccessToken>[1], "issuerUrl" | "trustDomain">) => ({
-      token: await mintAccessToken(keys.accessToken, {
-        ...input,
-        issuerUrl: config.issuer,
-        trustDomain: config.trustDomain,
-      }),
-      kid: keys.accessToken.kid,
-    }),
+    mint: async (input: Omit<Parameters<typeof mintAccessToken>[1], "issuerUrl" | "trustDomain">) => {
+      const whole = { ...input, issuerUrl: config.issuer, trustDomain: config.trustDomain };
+      const token = await mintAccessToken(keys.accessToken, whole);
+      // As the token says: by now another key may sign.
+      return { token, kid: decodeProtectedHeader(token).kid ?? "" };
+    },
   };
   return {
     lifecycle,

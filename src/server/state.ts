@@ -6,6 +6,7 @@ import { type Journal, openJournal } from "../audit/journal.ts";
 import { recover } from "../audit/recover.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Recorder } from "../core/record.ts";
+import { KeyHistory } from "../credential/key-history.ts";
 import { SessionTable } from "../session/table.ts";
 import { type AuditIndex, openAuditIndex } from "../store/audit-index.ts";
 import type { RecordReader } from "./surface.ts";
@@ -13,6 +14,8 @@ import type { RecordReader } from "./surface.ts";
 /** The journal, its index and the session table folded from them. */
 export interface BrokerState {
   readonly table: SessionTable;
+  /** What the journal says about every signing key. */
+  readonly keyHistory: KeyHistory;
   readonly recorder: Recorder;
   readonly records: RecordReader;
   readonly health: Health;
@@ -29,9 +32,13 @@ export async function openState(dataDir: string, clock: Clock): Promise<BrokerSt
   try {
     index = await openAuditIndex(join(dataDir, "index.sqlite"), journal);
     const table = new SessionTable(clock.monotonic);
-    for await (const record of recover({ journal, index, now: clock.now() })) table.apply(record);
+    const keyHistory = new KeyHistory();
+    for await (const record of recover({ journal, index, now: clock.now() })) {
+      table.apply(record);
+      keyHistory.apply(record);
+    }
     table.prune(clock.now());
-    return assemble(dataDir, journal, index, table);
+    return { ...assemble(dataDir, journal, index), table, keyHistory };
   } catch (error) {
     await index?.close();
     await journal.close();
@@ -39,10 +46,9 @@ export async function openState(dataDir: string, clock: Clock): Promise<BrokerSt
   }
 }
 
-function assemble(dataDir: string, journal: Journal, index: AuditIndex, table: SessionTable): BrokerState {
+function assemble(dataDir: string, journal: Journal, index: AuditIndex): Omit<BrokerState, "table" | "keyHistory"> {
   const disk = watchDisk(dataDir);
   return {
-    table,
     recorder: journal,
     records: {
       query: (filter) => current(journal, () => index.query(filter)),

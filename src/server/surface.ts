@@ -16,6 +16,7 @@ import { canOperation } from "../policy/can.ts";
 import { refusalLines } from "../policy/refusal.ts";
 import type { SessionTimings } from "../session/ports.ts";
 import { checkRefreshToken, endedOwner } from "../session/refresh.ts";
+import { refusedLeewayMs } from "../session/refused.ts";
 import type { Session, SessionTable } from "../session/table.ts";
 import type { RecordFilter } from "../store/ports.ts";
 import type { ConnectedIssuer } from "./issuers.ts";
@@ -44,6 +45,8 @@ export interface SurfaceDeps {
   readonly sessions: SessionServices;
   readonly limits: Limits;
   readonly proofs: ProofVerifier;
+  /** SPIFFE ID of the runner that a JWT-SVID proves. Throws. */
+  runner(svid: string): Promise<string>;
   readonly log: Logger;
   status(): StatusResponse;
 }
@@ -75,14 +78,15 @@ function tokenDeps(deps: SurfaceDeps): TokenRouteDeps {
     refresh: sessions.refresh,
     note: (event) => recorder.note(event),
     fingerprint: keys.fingerprint,
+    runner: deps.runner,
     revoke: (token, jkt) => revoke(deps, token, jkt),
     targets: (names, identity) => {
       const { policy } = policies.current();
-      return names.map((name) => ({
-        name,
-        kind: policy.targets.get(name)?.kind ?? "http",
-        hosts: policy.hostsFor(name, identity),
-      }));
+      return names.map((name) => {
+        const { kind = "http", spiffeId } = policy.targets.get(name) ?? {};
+        const listed = { name, kind, hosts: policy.hostsFor(name, identity) };
+        return spiffeId === undefined ? listed : { ...listed, spiffe_id: spiffeId };
+      });
     },
     targetOfResource: (uri) => targetOfResource(policies, uri),
   };
@@ -106,7 +110,8 @@ async function revoke(deps: SurfaceDeps, token: string, jkt: string | undefined)
       kind: "credential.revoked",
       session: session.id,
       job: recordJob(session.identity),
-      data: { jti: verified.jti, until: verified.expiresAt },
+      // Past its expiry, since a gateway that does not ask may have a clock behind ours.
+      data: { jti: verified.jti, until: verified.expiresAt + refusedLeewayMs },
     },
   ]);
 }

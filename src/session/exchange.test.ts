@@ -27,6 +27,32 @@ describe("an exchange", () => {
     expect(issued).toMatchObject({ roles: ["read"], targets: ["billing"] });
   });
 
+  test("by a runner that proved itself says so, where selectors look", async () => {
+    const h = harness();
+    const runner = "spiffe://acme.example/runner/linux-1";
+    const { session } = await h.exchange("token:1:1", { runner });
+    expect(session.identity.runner?.spiffeId).toBe(runner);
+    expect(session.identity.attributes.runner_spiffe_id).toBe(runner);
+    expect(h.recorder.records.find(({ kind }) => kind === "session.opened")?.data).toMatchObject({
+      identity: { runner: { spiffeId: runner } },
+    });
+  });
+
+  test("without a runner's proof claims none", async () => {
+    const { session } = await harness().exchange("token:1:1");
+    expect(session.identity.runner?.spiffeId).toBeUndefined();
+    expect(session.identity.attributes).not.toHaveProperty("runner_spiffe_id");
+  });
+
+  test("gives a token for a gateway that hears of an end late a short life", async () => {
+    const h = harness();
+    h.setPolicy({ rolesFor: () => [{ id: "call", targets: ["billing", "mesh"] }] });
+    const wide = await h.exchange("token:1:1");
+    expect(wide.expiresAt - h.clock.now()).toBe(20_000);
+    const narrow = await h.exchange("token:2:2", { narrowing: { targets: ["billing"] } });
+    expect(narrow.expiresAt - h.clock.now()).toBe(300_000);
+  });
+
   test("never mints past the session's hard end", async () => {
     const h = harness();
     const issued = await h.exchange("token:1:1");

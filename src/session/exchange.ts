@@ -17,6 +17,8 @@ export interface ExchangeRequest {
   /** Thumbprint of the key whose proof came along. */
   readonly jkt: string | undefined;
   readonly idempotencyKey: string | undefined;
+  /** SPIFFE ID that the job's runner proved by an SVID of its own. */
+  readonly runner?: string;
   /** Where the request came from, for the record. */
   readonly from: string | undefined;
   readonly trace: TraceId | undefined;
@@ -66,11 +68,21 @@ export function createExchange(deps: ExchangeDeps): (request: ExchangeRequest) =
     if (used !== undefined) return repeat(deps, request, table.find(used.sessionId), used);
     refuseOver(table, subject.identity);
     refusePinned(deps, subject.identity);
-    const identity = await settleWithApi(deps, subject.identity);
+    const identity = onRunner(await settleWithApi(deps, subject.identity), request.runner);
     const joined = sessionOfKey(table, identity, request.jkt);
     if (joined !== undefined) return renew(deps, request, subject, joined);
     return open(deps, request, subject, identity);
   }
+}
+
+/** What selectors compare is in the attributes, as everything else that was verified. */
+function onRunner(identity: JobIdentity, spiffeId: string | undefined): JobIdentity {
+  if (spiffeId === undefined) return identity;
+  return {
+    ...identity,
+    runner: { ...identity.runner, spiffeId },
+    attributes: { ...identity.attributes, runner_spiffe_id: spiffeId },
+  };
 }
 
 function refuseOver(table: SessionTable, identity: JobIdentity): void {

@@ -88,6 +88,7 @@ export function harness(options: { api?: IssuerAccess["api"]; renewable?: boolea
       { id: "read", targets: ["billing"] },
       { id: "release", targets: ["billing", "events"], ttlSeconds: 60 },
     ],
+    deniesFor: () => [],
     factsFor: () => options.facts ?? [],
   };
   let counter = 0;
@@ -104,6 +105,7 @@ export function harness(options: { api?: IssuerAccess["api"]; renewable?: boolea
     mint: async (input: { jti: string }) => ({ token: `at_${input.jti}`, kid: "kid-1" }),
     fingerprint: (token: string) => `fp_${token.length}`,
     policy: () => policy,
+    longestLifeMs: (targets: readonly string[]) => (targets.includes("mesh") ? 20_000 : Number.POSITIVE_INFINITY),
     refreshToken: (id: string, generation: number) => `wlr_${id}_${generation}`,
   };
   const verify = async (token: string): Promise<VerifiedSubject> => {

@@ -26,6 +26,8 @@ export interface Issuing {
   /** Keyed fingerprint of a token, for records. */
   fingerprint(token: string): string;
   policy(): PolicyAccess;
+  /** Longest life of an access token for these targets, ms: gateways that hear of an end late want them short. */
+  longestLifeMs(targets: readonly string[]): number;
   /** The refresh token of a session and generation: derived, so that a retry can be given the same one again. */
   refreshToken(sessionId: string, generation: number): string;
 }
@@ -47,10 +49,12 @@ export async function planCredential(
   narrowing: Narrowing,
   now: number,
 ): Promise<{ issued: Pick<Issued, "accessToken" | "expiresAt" | "targets" | "roles">; event: AuditEvent }> {
-  const matched = deps.policy().rolesFor(identity);
+  const policy = deps.policy();
+  const matched = policy.rolesFor(identity);
   const roles = narrowRoles(matched, narrowing.roles);
   const targets = narrowTargets(roles, narrowing.targets);
-  const ttlMs = Math.min(deps.timings.tokenTtlMs, ...roles.map((role) => (role.ttlSeconds ?? Infinity) * 1000));
+  const longest = Math.min(deps.timings.tokenTtlMs, deps.longestLifeMs(targets));
+  const ttlMs = Math.min(longest, ...roles.map((role) => (role.ttlSeconds ?? Infinity) * 1000));
   // Whole seconds, rounded down, as `exp` is.
   const expiresAt = Math.floor(Math.min(now + ttlMs, hardEndAt) / 1000) * 1000;
   if (expiresAt <= now) {
@@ -64,6 +68,8 @@ export async function planCredential(
     targets,
     roles: roleIds,
     rolesNarrowed: narrowing.roles !== undefined,
+    denies: policy.deniesFor(identity),
+    policy: policy.version,
     jti,
     now,
     expiresAt,

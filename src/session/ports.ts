@@ -37,6 +37,8 @@ export interface PolicyAccess {
   rolesFor(
     identity: JobIdentity,
   ): readonly { readonly id: string; readonly targets: readonly string[]; readonly ttlSeconds?: number }[];
+  /** Ids of the denies whose selector matches. */
+  deniesFor(identity: JobIdentity): readonly string[];
   factsFor(identity: JobIdentity): readonly string[];
 }
 
@@ -47,6 +49,8 @@ export type MintAccessToken = (input: {
   readonly targets: readonly string[];
   readonly roles: readonly string[];
   readonly rolesNarrowed: boolean;
+  readonly denies: readonly string[];
+  readonly policy: string;
   readonly jti: string;
   readonly now: number;
   readonly expiresAt: number;

@@ -51,6 +51,11 @@ export interface Tombstone {
   readonly until: number;
 }
 
+/** What just changed in the table: a session's state, or one more token that is refused until ms since the epoch. */
+export type TableChange =
+  | { readonly session: Session }
+  | { readonly revoked: { readonly jti: string; readonly until: number } };
+
 /**
  * Everything the broker must remember about sessions, as a fold over records: `apply` is the only way state changes,
  * live and at replay, so that what was recorded and what is true cannot differ. The one exception is `end`, which acts
@@ -67,6 +72,7 @@ export class SessionTable {
   readonly #revoked = new Map<string, number>();
   /** Monotonic ms; given to leases that are found held at replay. */
   readonly #monotonic: () => number;
+  readonly #watchers = new Set<(change: TableChange) => void>();
 
   constructor(monotonic: () => number) {
     this.#monotonic = monotonic;
@@ -112,8 +118,19 @@ export class SessionTable {
     return this.#revoked.has(jti);
   }
 
+  /** Revoked tokens and until when each is refused, ms since the epoch. */
+  revocations(): IterableIterator<readonly [jti: string, until: number]> {
+    return this.#revoked.entries();
+  }
+
   all(): IterableIterator<Session> {
     return this.#sessions.values();
+  }
+
+  /** Calls back, before anything else happens, with each end, suspension, resumption and revocation. Returns how to stop. */
+  watch(listener: (change: TableChange) => void): () => void {
+    this.#watchers.add(listener);
+    return () => this.#watchers.delete(listener);
   }
 
   /** Ends a session at once, before anything is recorded. False when it had ended already: an end is final. */
@@ -121,6 +138,7 @@ export class SessionTable {
     if (session.view.state === "ended") return false;
     session.view = { ...base(session), state: "ended", endReason: reason, endedAt: now };
     session.leases.clear();
+    this.#tell({ session });
     return true;
   }
 
@@ -130,6 +148,7 @@ export class SessionTable {
     if (on) session.suspensions.add(reason);
     else session.suspensions.delete(reason);
     session.view = project(session);
+    this.#tell({ session });
     return true;
   }
 
@@ -155,6 +174,7 @@ export class SessionTable {
         return;
       case "credential.revoked":
         this.#revoked.set(record.data.jti, record.data.until);
+        this.#tell({ revoked: record.data });
         return;
       default:
         if (session !== undefined) this.#change(session, record, time);
@@ -226,6 +246,10 @@ export class SessionTable {
         return;
       default: // other records carry no session state
     }
+  }
+
+  #tell(change: TableChange): void {
+    for (const listener of this.#watchers) listener(change);
   }
 
   #use(key: string, replay: Replay): void {

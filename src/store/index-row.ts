@@ -16,6 +16,7 @@ export interface EntryRow {
 
 export function entryRow(record: AuditRecord): EntryRow {
   const decision = record.kind === "decision" ? record.data : undefined;
+  const request = record.kind === "gateway.request" ? record.data : undefined;
   const over = record.kind === "job.over" ? record.data : undefined;
   const { job } = record;
   return {
@@ -26,9 +27,9 @@ export function entryRow(record: AuditRecord): EntryRow {
     job_id: job?.job_id ?? over?.job_id ?? null,
     project_id: job?.project_id ?? over?.project_id ?? null,
     project: job?.project ?? null,
-    target: decision?.target ?? null,
+    target: decision?.target ?? request?.target ?? null,
     effect: decision?.effect ?? null,
-    gateway: decision?.gateway ?? null,
+    gateway: decision?.gateway ?? request?.gateway ?? null,
   };
 }
 
@@ -45,6 +46,11 @@ export const keepMs = 30 * 60_000;
 export function stateRow(record: AuditRecord): StateRow | undefined {
   switch (record.kind) {
     case "project.pinned":
+    case "key.created":
+    case "key.prepared":
+    case "key.activated":
+    case "key.retired":
+    case "key.revoked":
       return { of: "nobody", until: null };
     case "job.over":
     case "credential.revoked":

@@ -17,6 +17,8 @@ export interface BrokerOptions {
   readonly now: () => number;
   /** W3C trace id that every request carries. */
   readonly trace: string;
+  /** The runner's own JWT-SVID for this broker, where it left one in WAYLEAVE_RUNNER_SVID. */
+  readonly runnerSvid?: string;
 }
 
 /** Which session a request speaks for. Without a refresh token the key's proof and the id are enough for lease and end. */
@@ -25,6 +27,24 @@ export interface Caller {
   readonly sessionId: string;
   readonly refreshToken?: string;
 }
+
+/** A certificate as the broker answers it, to a job and to a gateway; bytes are base64 of DER. */
+export interface X509Answer {
+  readonly spiffe_id: string;
+  /** Leaf first, without the root. */
+  readonly certificates: readonly string[];
+  readonly bundle: readonly string[];
+  readonly federated_bundles: Readonly<Record<string, readonly string[]>>;
+  /** ISO 8601. */
+  readonly expires_at: string;
+}
+
+/** A trust domain's bundle, as far as it is read here. @see SPIFFE Trust Domain and Bundle §4 */
+export interface BundleDocument {
+  readonly keys: readonly { readonly use?: string; readonly x5c?: readonly string[] }[];
+}
+
+export type SvidPath = "identities" | "x509" | "jwt";
 
 interface Call {
   readonly method: "GET" | "POST";
@@ -45,11 +65,13 @@ export class Broker {
   readonly #agent: Agent;
   readonly #now: () => number;
   readonly #trace: string;
+  readonly #runnerSvid: string | undefined;
 
-  constructor({ url, ca, now, trace }: BrokerOptions) {
+  constructor({ url, ca, now, trace, runnerSvid }: BrokerOptions) {
     this.url = url;
     this.#now = now;
     this.#trace = trace;
+    this.#runnerSvid = runnerSvid;
     this.#agent = new Agent({
       allowH2: false,
       connect: { timeout: 10_000, ...(ca === undefined ? {} : { ca: [...ca] }) },
@@ -67,6 +89,12 @@ export class Broker {
       grant_type: "urn:ietf:params:oauth:grant-type:token-exchange",
       subject_token: subjectToken,
       subject_token_type: "urn:ietf:params:oauth:token-type:id_token",
+      ...(this.#runnerSvid === undefined
+        ? {}
+        : {
+            client_assertion_type: "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
+            client_assertion: this.#runnerSvid,
+          }),
     });
     return this.#token(form, targets, key, undefined, { "idempotency-key": idempotencyKey });
   }
@@ -114,6 +142,32 @@ export class Broker {
   explain(caller: Caller, record: string): Promise<ExplainResponse> {
     return this.#session<ExplainResponse>(caller, "GET", `/v1/session/decisions/${encodeURIComponent(record)}`, {
       timeoutMs: 5000,
+    });
+  }
+
+  /** SVIDs of the session: what is asked for is below `/v1/svid/`, a GET without a body. */
+  svid<T>(caller: Caller, what: SvidPath, body?: unknown): Promise<T> {
+    const method = body === undefined ? "GET" : "POST";
+    return this.#session<T>(caller, method, `/v1/svid/${what}`, body === undefined ? {} : { body });
+  }
+
+  /** The bundles of the broker's trust domain and of those it federates with, by name. Open to everybody. */
+  bundles(): Promise<{ readonly trust_domains: Readonly<Record<string, BundleDocument>> }> {
+    return this.#call({ method: "GET", path: "/spiffe/bundles", headers: {}, timeoutMs: 10_000 });
+  }
+
+  /** A gateway's own certificate, for the key of `csr` (DER). The secret proves the gateway; there is no session. */
+  gatewaySvid(gateway: string, secret: string, csr: Uint8Array): Promise<X509Answer> {
+    return this.#call<X509Answer>({
+      method: "POST",
+      path: "/v1/gateway/svid",
+      headers: {
+        "content-type": "application/json",
+        "x-wayleave-gateway": gateway,
+        "x-wayleave-gateway-secret": secret,
+      },
+      body: JSON.stringify({ csr: Buffer.from(csr).toString("base64") }),
+      timeoutMs: 15_000,
     });
   }
 

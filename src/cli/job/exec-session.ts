@@ -5,11 +5,13 @@ import { painter } from "../terminal.ts";
 import { type Access, keepAccess } from "./access.ts";
 import { beat } from "./heartbeat.ts";
 import type { JobSession } from "./job-session.ts";
+import { type JobSvids, jobSvids } from "./job-svids.ts";
 import { type Listener, listenForTarget } from "./listener.ts";
 import { openedLine } from "./opened-line.ts";
 import { writePrivate } from "./private-file.ts";
 import { Refusals } from "./refusals.ts";
 import { type TargetRoute, targetRoutes } from "./target-address.ts";
+import { openWorkloadSocket } from "./workload-socket.ts";
 
 export interface ExecOptions {
   readonly targets: readonly { readonly name: string; readonly gateway?: string }[];
@@ -31,7 +33,13 @@ export async function execInSession(
   io.stderr.write(`${openedLine(io, session.token, session.opened)}\n`);
   const routes = targetRoutes(io, session.token.targets, options.targets);
   const tokenFile = `token-${options.lease}`;
-  const note = noteOnce(io);
+  const svids = jobSvids(io, broker, caller);
+  const workload = await openWorkloadSocket(io, { folder: folder.path, lease: options.lease, source: svids.source });
+  const say = noteOnce(io);
+  const note = (error: WayleaveError): void => {
+    say(error);
+    if (isOver(error)) svids.end(error);
+  };
   const access = keepAccess(io, {
     first: session.token,
     renew: session.renew,
@@ -40,13 +48,16 @@ export async function execInSession(
   });
   const heartbeat = beat(io, broker, caller, options.lease, note);
   const refusals = new Refusals(io, session);
-  const listeners = await Promise.all(routes.map((route) => open(io, session, options, { route, access, refusals })));
+  const listeners = await Promise.all(
+    routes.map((route) => open(io, session, options, { route, access, refusals, svids })),
+  );
   let status = 1;
   try {
     status = await command({
       ...io.env,
       WAYLEAVE_SESSION: caller.sessionId,
       WAYLEAVE_TOKEN_FILE: join(folder.path, tokenFile),
+      ...(workload === undefined ? {} : { SPIFFE_ENDPOINT_SOCKET: workload.url }),
       ...(options.tokenInEnv ? { WAYLEAVE_TOKEN: session.token.access_token } : {}),
       ...Object.fromEntries(routes.map(({ variable }, at) => [`WAYLEAVE_${variable}_URL`, listeners[at]?.url])),
     });
@@ -54,7 +65,7 @@ export async function execInSession(
     access.stop();
     await refusals.finish(status !== 0);
     await heartbeat.release();
-    await Promise.all(listeners.map((listener) => listener.close()));
+    await Promise.all([workload?.close(), ...listeners.map((listener) => listener.close())]);
     folder.remove(tokenFile);
     if (options.end) await endSession(io, session);
     await broker.close();
@@ -82,11 +93,19 @@ async function endSession(io: CommandIo, { broker, caller, folder, token }: JobS
   io.stderr.write(`wayleave: session ${caller.sessionId} ended\n`);
 }
 
+/** What one listener is given. */
+interface Around {
+  readonly route: TargetRoute;
+  readonly access: Access;
+  readonly refusals: Refusals;
+  readonly svids: JobSvids;
+}
+
 function open(
   io: CommandIo,
   { trace }: JobSession,
   { ca }: ExecOptions,
-  { route, access, refusals }: { readonly route: TargetRoute; readonly access: Access; readonly refusals: Refusals },
+  { route, access, refusals, svids }: Around,
 ): Promise<Listener> {
   let outages = 0;
   return listenForTarget({
@@ -94,12 +113,21 @@ function open(
     ca,
     trace,
     token: access.current,
+    svids: svids.source,
     onRefusal: (record, request) => refusals.seen(record, request),
+    onImpostor: (detail) => io.stderr.write(`wayleave: ${painter(io, io.stderr)("red", "not sent")}  ${detail}\n`),
     onOutage: (detail) => {
       outages += 1;
       if (outages <= 5) io.stderr.write(`wayleave: ${painter(io, io.stderr)("yellow", "no answer")}  ${detail}\n`);
     },
   });
+}
+
+const overCodes: ReadonlySet<string> = new Set(["session_ended", "session_not_found", "job_over"]);
+
+/** True for a refusal that no later answer takes back. */
+function isOver({ code }: WayleaveError): boolean {
+  return overCodes.has(code);
 }
 
 /** The session is over: said once, whether the heartbeat or the renewal learns it first. */

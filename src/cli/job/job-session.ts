@@ -73,7 +73,14 @@ async function open(
 ): Promise<JobSession> {
   const key = createProofKey();
   const trace = before?.trace ?? randomBytes(16).toString("hex");
-  const broker = new Broker({ url: source.brokerUrl, ca, now: io.now, trace });
+  const runnerSvid = io.env.WAYLEAVE_RUNNER_SVID;
+  const broker = new Broker({
+    url: source.brokerUrl,
+    ca,
+    now: io.now,
+    trace,
+    ...(runnerSvid ? { runnerSvid } : {}),
+  });
   const idempotencyKey = randomBytes(24).toString("base64url");
   try {
     const subjectToken = await retrying(io, () => source.token());

@@ -5,6 +5,7 @@ import { pipeline } from "node:stream/promises";
 import { type Dispatcher, Pool } from "undici";
 import { asWayleaveError } from "../../core/errors.ts";
 import type { RefusedRequest } from "./refusals.ts";
+import type { SvidSource } from "./svid-source.ts";
 import type { TargetRoute } from "./target-address.ts";
 
 export interface Listener {
@@ -19,6 +20,10 @@ export interface ListenerOptions {
   readonly trace: string;
   /** A good access token. Throws when there is none. */
   token(): Promise<string>;
+  /** The job's SVIDs and bundles; asked where the target is a service of the mesh. */
+  svids(): Promise<Pick<SvidSource, "x509">>;
+  /** Who answers is not the service that the target names. */
+  onImpostor(detail: string): void;
   /** The gateway refused a request, and named the record. */
   onRefusal(record: string, request: RefusedRequest): void;
   /** No answer, from the broker or from the gateway. */
@@ -33,12 +38,13 @@ export interface ListenerOptions {
 export async function listenForTarget(options: ListenerOptions): Promise<Listener> {
   const { route, ca } = options;
   const secret = `/${randomBytes(16).toString("base64url")}`;
+  const meshConnector = await meshConnect(options);
   const gateway = new Pool(route.gateway.origin, {
     headersTimeout: 0,
     bodyTimeout: 0,
     pipelining: 1,
     allowH2: false,
-    connect: { servername: route.host, timeout: 10_000, ...(ca === undefined ? {} : { ca: [...ca] }) },
+    connect: meshConnector ?? { servername: route.host, timeout: 10_000, ...(ca === undefined ? {} : { ca: [...ca] }) },
   });
   const server = createServer((request, response) => {
     forward(request, response).catch((error: unknown) => failed(options, error, response));
@@ -90,6 +96,15 @@ export async function listenForTarget(options: ListenerOptions): Promise<Listene
   };
 }
 
+/** How a service of the mesh is connected to; undefined for every other target. */
+async function meshConnect({ route, svids, onImpostor }: ListenerOptions) {
+  const { name: target, spiffeId } = route;
+  if (spiffeId === undefined) return undefined;
+  const { connectToService, serviceTrust } = await import("./service-identity.ts");
+  const trust = async (trustDomain: string) => serviceTrust(await svids(), trustDomain);
+  return connectToService({ target, spiffeId, trust, onImpostor });
+}
+
 /** No answer from upstream, or no token to send: said to the caller, unless half an answer is already out. */
 function failed({ route, onOutage }: ListenerOptions, error: unknown, response: ServerResponse): void {
   if (response.headersSent || response.destroyed) {
@@ -100,7 +115,9 @@ function failed({ route, onOutage }: ListenerOptions, error: unknown, response: 
   if (known.code !== "internal") {
     const outage = known.wire.exit === 5;
     if (outage) onOutage(known.message);
-    answer(response, outage ? 503 : 401, known.message);
+    // Neither the broker nor the service is who it should be: no credential would help.
+    const impostor = known.code === "access_denied";
+    answer(response, outage ? 503 : impostor ? 502 : 401, known.message);
     return;
   }
   const { code } = error as NodeJS.ErrnoException;

@@ -1,4 +1,4 @@
-import type { TokenResponse } from "../../api/contract.ts";
+import type { ListedTarget } from "../../api/contract.ts";
 import { WayleaveError } from "../../core/errors.ts";
 import type { CommandIo } from "../command-io.ts";
 
@@ -11,6 +11,8 @@ export interface TargetRoute {
   readonly host: string;
   /** Where the gateway listens: the one place the credential is sent to. */
   readonly gateway: URL;
+  /** Service of a mesh: whoever listens there must be it, by its certificate, whatever it is called. */
+  readonly spiffeId?: string;
 }
 
 /** `--target billing` or `--target billing=https://edge.example:8443`. */
@@ -26,28 +28,44 @@ export function parseTargetOption(text: string): { readonly name: string; readon
 }
 
 /**
- * Routes to the http targets of a token. A gateway's address comes from `--target`, from `WAYLEAVE_TARGET_<NAME>_URL`, or is
- * the target's first host. Throws `invalid_request` for a target that was asked for and has no host.
+ * Routes to the http targets of a token, and to services of the mesh whose address is given. A gateway's address comes from
+ * `--target`, from `WAYLEAVE_TARGET_<NAME>_URL`, or is the target's first host. Throws `invalid_request` for a target that was asked for and has no host.
  */
 export function targetRoutes(
   io: Pick<CommandIo, "env">,
-  targets: TokenResponse["targets"],
+  targets: readonly ListedTarget[],
   asked: readonly { readonly name: string; readonly gateway?: string }[],
 ): readonly TargetRoute[] {
-  return targets.flatMap(({ name, kind, hosts }) => {
-    const [host] = hosts;
-    const option = asked.find((entry) => entry.name === name);
-    if (kind !== "http" || host === undefined) {
-      if (option?.gateway === undefined) return [];
+  return targets.flatMap((target) => {
+    const { name } = target;
+    const variable = variableName(name);
+    const given = asked.find((entry) => entry.name === name)?.gateway;
+    const address = given ?? io.env[`WAYLEAVE_TARGET_${variable}_URL`];
+    if (target.kind === "mesh" && target.spiffe_id !== undefined) {
+      return address === undefined ? [] : [meshRoute(name, variable, address, target.spiffe_id)];
+    }
+    const [host] = target.hosts;
+    if (target.kind !== "http" || host === undefined) {
+      if (given === undefined) return [];
       throw new WayleaveError(
         "invalid_request",
-        `Target ${name} is ${kind}, not http with a host: leave out its address.`,
+        `Target ${name} is ${target.kind}, not http with a host: leave out its address.`,
       );
     }
-    const variable = variableName(name);
-    const address = option?.gateway ?? io.env[`WAYLEAVE_TARGET_${variable}_URL`] ?? `https://${host}`;
-    return [{ name, variable, host, gateway: gatewayUrl(name, address) }];
+    return [{ name, variable, host, gateway: gatewayUrl(name, address ?? `https://${host}`) }];
   });
+}
+
+/** A mesh has no name to look up, so the address must be given; and no certificate can be seen without TLS. */
+function meshRoute(name: string, variable: string, address: string, spiffeId: string): TargetRoute {
+  const gateway = gatewayUrl(name, address);
+  if (gateway.protocol !== "https:") {
+    throw new WayleaveError(
+      "invalid_request",
+      `Target ${name} is a service of the mesh, known by its certificate: its address must be https.`,
+    );
+  }
+  return { name, variable, host: gateway.host, gateway, spiffeId };
 }
 
 function variableName(target: string): string {

@@ -1,3 +1,4 @@
+import { ambiguousHop, ambiguousMethod } from "../request-ambiguity.ts";
 import type { Refusal } from "./auth-response.ts";
 import { type Kind, kind, kindOf } from "./header-kind.ts";
 
@@ -101,31 +102,6 @@ function repeated(rawHeaders: readonly string[], at: number): string | undefined
     if ((rawHeaders[before] as string).toLowerCase() === name) return `more than one ${name} header`;
   }
   return undefined;
-}
-
-function ambiguousMethod(method: string): string | undefined {
-  if (method === "GET" || method === "POST") return undefined;
-  if (!/^[A-Z]+(?:-[A-Z]+)*$/.test(method)) return "the method is not an upper-case token";
-  return method === "CONNECT" || method === "TRACE" ? `${method} is never forwarded` : undefined;
-}
-
-const harmlessHops: ReadonlySet<string> = new Set(["keep-alive", "close", "upgrade", "te"]);
-
-/** RFC 9110 §7.6.1: every token names a header that a hop may remove, so any but the usual ones is a trick. */
-function ambiguousHop(connection: string | undefined, upgrade: string | undefined): string | undefined {
-  if (upgrade === undefined && (connection === undefined || connection === "keep-alive" || connection === "close")) {
-    return undefined;
-  }
-  const tokens = (connection ?? "")
-    .toLowerCase()
-    .split(",")
-    .map((token) => token.trim());
-  if (connection !== undefined && !tokens.every((token) => harmlessHops.has(token))) {
-    return "Connection names a header that a hop would remove";
-  }
-  if (upgrade === undefined) return undefined;
-  if (upgrade.toLowerCase() !== "websocket") return "only Upgrade: websocket is known";
-  return tokens.includes("upgrade") ? undefined : "Upgrade without Connection: upgrade";
 }
 
 function refused(detail: string): { readonly refusal: Refusal } {

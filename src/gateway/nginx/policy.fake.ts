@@ -25,6 +25,8 @@ export function fakePolicy(targets: readonly (Partial<CompiledTarget> & { readon
     targets: new Map(compiled.map((target) => [target.name, target])),
     pins: {},
     rolesFor: unused,
+    deniesFor: unused,
+    standings: unused,
     factsFor: unused,
     decide: unused,
     hostsFor: unused,

@@ -122,6 +122,7 @@ const observation: readonly Statement[] = [
 function logFormat(settings: CheckedSettings): Statement[] {
   const fields: readonly (readonly [string, string])[] = [
     ["time", "time_iso8601"],
+    ["msec", "msec"],
     ["method", "request_method"],
     ["host", "host"],
     ["path", "wayleave_path"],

@@ -81,6 +81,29 @@ export function renderLocation(settings: CheckedSettings, target: CompiledTarget
     directive("proxy_headers_hash_max_size", "2048"),
     directive("proxy_headers_hash_bucket_size", "128"),
     ...strippedHeaders.map((name) => setHeader(name, "")),
+    ...mutualTls(settings, target),
+  ];
+}
+
+/**
+ * This gateway's SVID, and the name in that of the gateway behind: NGINX compares names of hosts, not URIs. Its bundle is
+ * that of this trust domain alone. Sessions are not resumed, since a resumed one shows no certificate.
+ */
+function mutualTls({ behind, directory }: CheckedSettings, target: CompiledTarget): Statement[] {
+  const peer = behind[target.name];
+  if (peer === undefined) return [];
+  return [
+    { comment: `Mutual TLS to gateway ${peer}, which this location's proxy_pass must name with https.` },
+    directive("proxy_ssl_certificate", `${directory}/svid.pem`),
+    directive("proxy_ssl_certificate_key", `${directory}/svid.key`),
+    directive("proxy_ssl_trusted_certificate", `${directory}/bundle.pem`),
+    directive("proxy_ssl_verify", "on"),
+    directive("proxy_ssl_verify_depth", "3"),
+    directive("proxy_ssl_name", peer),
+    directive("proxy_ssl_server_name", "on"),
+    directive("proxy_ssl_session_reuse", "off"),
+    directive("proxy_ssl_protocols", "TLSv1.2", "TLSv1.3"),
+    directive("proxy_http_version", "1.1"),
   ];
 }
 

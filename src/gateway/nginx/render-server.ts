@@ -166,6 +166,7 @@ const denials = (settings: CheckedSettings): readonly Statement[] => [
       when("wayleave_refused_by", "outage", problem(503, "Service Unavailable", ["outage"], away)),
       when("wayleave_refused_by", "gateway", problem(403, "Forbidden", ["gateway_refused"], elsewhere)),
       when("wayleave_refused_by", "question", problem(403, "Forbidden", reason, misconfigured)),
+      when("wayleave_reason", "limit_exceeded", problem(429, "Too Many Requests", reason, explained)),
       problem(403, "Forbidden", reason, explained),
     ],
   ),

@@ -64,6 +64,11 @@ function gatewayNotes(settings: CheckedSettings): string[] {
           `${settings.brokerUrl} is plain http over a network: tokens and the gateway's secret can be read on the way. Use https or a socket.`,
         ]
       : []),
+    ...(Object.keys(settings.behind).length > 0
+      ? [
+          `Requests go on over mutual TLS with svid.pem, svid.key and bundle.pem in ${settings.directory}: keep them fresh with wayleave svid fetch --gateway ${settings.name} --out ${settings.directory} --follow.`,
+        ]
+      : []),
     ...(settings.cached
       ? [
           "The decision cache is on: a session's end is seen up to 2 s later where Wayleave marked the decision as repeatable.",

@@ -19,6 +19,8 @@ export interface NginxGatewaySettings {
   /** Turns the decision cache on: 1 or 2 seconds at most, whatever Wayleave marks. Needs `njs`. */
   readonly cacheSeconds?: number;
   readonly cachePath?: string;
+  /** By target: the gateway behind this one, to which requests go on over mutual TLS with this gateway's SVID. */
+  readonly behind?: Readonly<Record<string, string>>;
   /** This NGINX has the njs module loaded. */
   readonly njs?: boolean;
 }
@@ -68,6 +70,7 @@ export function checkSettings(gateway: NginxGatewaySettings, policy: Policy): Ch
     directory,
     accessLog: gateway.accessLog ?? "/var/log/nginx/wayleave.log",
     cachePath: gateway.cachePath ?? "/var/cache/nginx/wayleave",
+    behind: gateway.behind ?? {},
     cached: gateway.cacheSeconds !== undefined,
   };
 }

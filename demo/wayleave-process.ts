@@ -1,0 +1,43 @@
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+const wayleave = fileURLToPath(new URL("../bin/wayleave", import.meta.url));
+
+/** A `wayleave` command in a process of its own. */
+export interface WayleaveProcess {
+  /** What it printed so far, both streams. */
+  output(): string;
+  /** Resolves with its output once it ends with this status; rejects for every other. */
+  exited(status: number): Promise<string>;
+  /** Ends it, if it runs. */
+  stop(): Promise<void>;
+}
+
+/** Starts a command of this checkout. */
+export function startWayleave(args: readonly string[], cwd: string): WayleaveProcess {
+  const child = spawn(wayleave, args, {
+    cwd,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, NO_COLOR: "1" },
+  });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8");
+    stream.on("data", (text: string) => {
+      output += text;
+    });
+  }
+  const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
+  return {
+    output: () => output,
+    async exited(status) {
+      const found = await ended;
+      if (found === status) return output;
+      throw new Error(`wayleave ${args.join(" ")} ended with ${found}, not ${status}:\n${output}`);
+    },
+    async stop() {
+      if (child.exitCode === null) child.kill("SIGTERM");
+      await ended;
+    },
+  };
+}

@@ -1,0 +1,116 @@
+import { z } from "zod";
+import { address, duration, secret, secretFile, url } from "./fields.ts";
+
+/** What every gateway of the inventory says. */
+const inventory = {
+  name: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, "must be 1 to 63 of a-z, 0-9 and -")
+    .describe("Name of this gateway in `wayleave render` and in records. 1 to 63 of a-z, 0-9 and -."),
+  environment: z.string().min(1).describe("Which environment it serves; for people. Default: none.").optional(),
+  targets: z
+    .array(z.string().min(1))
+    .min(1, "must name at least one target")
+    .describe("Targets it fronts; it may ask about no other."),
+  secret_file: secretFile("the secret by which the gateway proves itself"),
+  secret: secret("the secret by which the gateway proves itself", "secret_file"),
+  broker_url: url("Where this gateway reaches the broker. Default: `http://` and `listen.address`.").optional(),
+  access_log: z
+    .string()
+    .regex(/^\/[^\s"'$;{}\\]+$/, "must be an absolute path without spaces")
+    .describe("Where it logs requests as JSON, on its machine. Default: /var/log/<software>/wayleave.log.")
+    .optional(),
+};
+
+const Nginx = z.strictObject({
+  kind: z.literal("nginx").describe("The software: `nginx`, `envoy`, `istio` or `linkerd`."),
+  ...inventory,
+  cache: duration("How long it may reuse an unconditional allow. Default: not at all.", { atMost: "2s" }).optional(),
+  njs: z.boolean().describe("Whether its NGINX has the njs module. Default: false.").optional(),
+});
+
+const mode = z
+  .enum(["native", "call_out"])
+  .describe(
+    "`native`: compiled into its own filters wherever they can say the same; `call_out`: asks for every request. Default: native.",
+  )
+  .optional();
+
+const Envoy = z.strictObject({
+  kind: z.literal("envoy").describe("The software: `nginx`, `envoy`, `istio` or `linkerd`."),
+  ...inventory,
+  mode,
+  protocol: z.enum(["grpc", "http"]).describe("How it asks: `grpc` needs `listen.grpc`. Default: grpc.").optional(),
+  broker_grpc: address("Where it reaches the broker's gRPC listener. Default: `listen.grpc`.").optional(),
+  broker_ca_file: z
+    .string()
+    .min(1)
+    .describe(
+      "PEM certificates that sign a TLS broker's, on the gateway's machine. Default: /etc/ssl/certs/ca-certificates.crt.",
+    )
+    .optional(),
+  revocation: z
+    .enum(["grpc", "rest", "file"])
+    .describe(
+      "How a native one learns of ended sessions: `grpc` pushes, `rest` polls each second, `file` is written by `wayleave gateway follow`. Default: grpc.",
+    )
+    .optional(),
+  revocation_ttl: duration(
+    "How long a native one goes on without hearing from the broker; then it refuses everything. Default: 15s.",
+    { atMost: "5m" },
+  ).optional(),
+  key_cache: duration("How long it may keep the broker's public keys. Default: 1m.", { atMost: "1h" }).optional(),
+  behind: z
+    .array(z.string().min(1))
+    .describe(
+      "Gateways in front of it. It then takes their mutual TLS and the assertion they pass on, not access tokens. Default: none.",
+    )
+    .optional(),
+  listen: address("Where the rendered configuration listens. Default: 127.0.0.1:10000.").optional(),
+  upstreams: z
+    .record(z.string(), address("host:port"))
+    .describe("Address of each target, host:port. Needed for a complete configuration, not for fragments.")
+    .optional(),
+  tls: z
+    .strictObject({
+      cert_file: z.string().min(1).describe("PEM certificate chain, on the gateway's machine."),
+      key_file: z.string().min(1).describe("PEM private key, on the gateway's machine."),
+    })
+    .describe("Certificate it serves HTTPS with. Default: plain HTTP; behind another gateway, its SVID.")
+    .optional(),
+});
+
+const workloads = z
+  .array(
+    z.strictObject({
+      target: z.string().min(1).describe("One of `targets`."),
+      labels: z.record(z.string(), z.string()).describe("Pod labels that select the workload."),
+      port: z.int().min(1).max(65_535).describe("Port it serves."),
+      service: z.string().min(1).describe("Kubernetes Service in front of it. Default: the target's name.").optional(),
+    }),
+  )
+  .min(1, "must name at least one workload")
+  .describe("The workload behind each target.");
+
+const mesh = {
+  ...inventory,
+  namespace: z
+    .string()
+    .regex(/^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/, "must be a Kubernetes namespace")
+    .describe("Kubernetes namespace of the workloads."),
+  workloads,
+  mesh_trust_domain: z.string().min(1).describe("The mesh's own trust domain. Default: cluster.local.").optional(),
+};
+
+const Istio = z.strictObject({
+  kind: z.literal("istio").describe("The software: `nginx`, `envoy`, `istio` or `linkerd`."),
+  ...mesh,
+  mode,
+});
+const Linkerd = z.strictObject({
+  kind: z.literal("linkerd").describe("The software: `nginx`, `envoy`, `istio` or `linkerd`."),
+  ...mesh,
+});
+
+/** One gateway of the inventory. */
+export const Gateway = z.discriminatedUnion("kind", [Nginx, Envoy, Istio, Linkerd]);

@@ -1,0 +1,66 @@
+import { parseAddress } from "./address.ts";
+import type { EnvoyGatewayConfig, GatewayConfig, ListenConfig } from "./config.ts";
+import type { KeyPath } from "./document.ts";
+import { parseDuration } from "./duration.ts";
+import type { Reader } from "./reader.ts";
+import type { ConfigFile } from "./schema.ts";
+
+type RawGateway = NonNullable<ConfigFile["gateways"]>[number];
+type RawEnvoy = Extract<RawGateway, { kind: "envoy" }>;
+
+/** One gateway with its defaults filled in. */
+export function resolveGateway(gateway: RawGateway, listen: ListenConfig, path: KeyPath, read: Reader): GatewayConfig {
+  const host = listen.host.includes(":") ? `[${listen.host}]` : listen.host;
+  const scheme = listen.tls === undefined ? "http" : "https";
+  const base = {
+    name: gateway.name,
+    ...(gateway.environment === undefined ? {} : { environment: gateway.environment }),
+    targets: gateway.targets,
+    secret: read.secret(gateway, "secret", path) ?? "",
+    ...(gateway.secret_file === undefined ? {} : { secretFile: read.absolute(gateway.secret_file) }),
+    brokerUrl: gateway.broker_url ?? `${scheme}://${host}:${listen.port}`,
+    ...(gateway.access_log === undefined ? {} : { accessLog: gateway.access_log }),
+  };
+  if (gateway.kind === "nginx") {
+    return { ...base, kind: "nginx", cacheMs: ms(gateway.cache ?? "0s"), njs: gateway.njs ?? false };
+  }
+  if (gateway.kind === "envoy") return { ...base, ...envoyOf(gateway, listen) };
+  const mesh = {
+    ...base,
+    namespace: gateway.namespace,
+    meshTrustDomain: gateway.mesh_trust_domain ?? "cluster.local",
+    workloads: gateway.workloads.map((workload) => ({ ...workload, service: workload.service ?? workload.target })),
+  };
+  if (gateway.kind === "linkerd") return { ...mesh, kind: "linkerd" };
+  return { ...mesh, kind: "istio", mode: gateway.mode ?? "native" };
+}
+
+function envoyOf(gateway: RawEnvoy, listen: ListenConfig): Omit<EnvoyGatewayConfig, keyof RawShared> {
+  const grpc = gateway.broker_grpc === undefined ? listen.grpc : parseAddress(gateway.broker_grpc);
+  return {
+    kind: "envoy",
+    mode: gateway.mode ?? "native",
+    protocol: gateway.protocol ?? "grpc",
+    ...(grpc === undefined ? {} : { grpc: { ...grpc, tls: listen.tls !== undefined } }),
+    ...(gateway.broker_ca_file === undefined ? {} : { brokerCaFile: gateway.broker_ca_file }),
+    revocation: gateway.revocation ?? "grpc",
+    revocationTtlMs: ms(gateway.revocation_ttl ?? "15s"),
+    keyCacheMs: ms(gateway.key_cache ?? "1m"),
+    behind: gateway.behind ?? [],
+    listen: parseAddress(gateway.listen ?? "127.0.0.1:10000"),
+    upstreams: Object.fromEntries(
+      Object.entries(gateway.upstreams ?? {}).map(([target, text]) => [target, parseAddress(text)]),
+    ),
+    ...(gateway.tls === undefined ? {} : { tls: { certFile: gateway.tls.cert_file, keyFile: gateway.tls.key_file } }),
+  };
+}
+
+/** What every kind shares, filled in by the caller. */
+type RawShared = Pick<
+  EnvoyGatewayConfig,
+  "name" | "environment" | "targets" | "secret" | "secretFile" | "brokerUrl" | "accessLog"
+>;
+
+function ms(text: string): number {
+  return parseDuration(text) ?? 0;
+}

@@ -1,0 +1,79 @@
+import { identityHeaders, overrideHeaders } from "../stripped-headers.ts";
+
+/** What a client's header means to the check. Ordered: those whose first value is read come first (up to `upgrade`). */
+export const kind = {
+  /** Says nothing about identity or about which request it is. */
+  plain: 0,
+  authorization: 1,
+  traceparent: 2,
+  assertion: 3,
+  connection: 4,
+  upgrade: 5,
+  host: 6,
+  contentType: 7,
+  /** Says what a proxy in front saw; ambiguous when repeated. */
+  forwarded: 8,
+  /** Ours, or changes the request's own method or URL: must not go on, and ambiguous when repeated. */
+  stripped: 9,
+  /** A look-alike of those: must not go on. */
+  twin: 10,
+  /** Of the HTTP question alone: set by the gateway's configuration, once each. Over gRPC a client's own, and stripped. */
+  gateway: 11,
+  secret: 12,
+  target: 13,
+} as const;
+export type Kind = (typeof kind)[keyof typeof kind];
+
+/** What other proxies say of the original request, by which frameworks change their idea of it. */
+const originalHeaders = [
+  "x-original-method",
+  "x-original-host",
+  "x-original-uri",
+  "x-forwarded-uri",
+  "x-forwarded-method",
+  "x-forwarded-prefix",
+] as const;
+
+/** Names that never reach an upstream but as we set them. */
+export const strippedNames: readonly string[] = [...identityHeaders, ...overrideHeaders, ...originalHeaders];
+
+const named: ReadonlyMap<string, Kind> = new Map<string, Kind>([
+  ...strippedNames.map((name) => [name, kind.stripped] as const),
+  ["authorization", kind.authorization],
+  ["traceparent", kind.traceparent],
+  ["txn-token", kind.assertion],
+  ["connection", kind.connection],
+  ["upgrade", kind.upgrade],
+  ["host", kind.host],
+  ["content-type", kind.contentType],
+  ["x-forwarded-host", kind.forwarded],
+  ["x-forwarded-port", kind.forwarded],
+  ["x-forwarded-proto", kind.forwarded],
+  ["x-wayleave-gateway", kind.gateway],
+  ["x-wayleave-gateway-secret", kind.secret],
+  ["x-wayleave-target", kind.target],
+]);
+
+/** Names seen before, as written. Bounded, so that a client's inventions cannot fill the memory. */
+const seen = new Map<string, Kind>();
+const maxSeen = 1024;
+
+/** The kind of a header by its name in any case. */
+export function kindOf(name: string): Kind {
+  const found = seen.get(name);
+  if (found !== undefined) return found;
+  const classified = classify(name.toLowerCase());
+  if (seen.size < maxSeen && name.length <= 64) seen.set(name, classified);
+  return classified;
+}
+
+/** Servers that make variables of headers turn every other separator into `_`; so look-alikes are compared without them. */
+function classify(name: string): Kind {
+  const exact = named.get(name);
+  if (exact !== undefined) return exact;
+  const plainName = name.replace(/[^a-z0-9]/g, "-");
+  if (plainName.startsWith("x-wayleave-")) return kind.twin;
+  const meant = named.get(plainName);
+  if (meant === undefined || plainName === name) return kind.plain;
+  return meant === kind.stripped || meant === kind.assertion || meant === kind.forwarded ? kind.twin : kind.plain;
+}
