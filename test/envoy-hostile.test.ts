@@ -50,6 +50,9 @@ const bearer = `Bearer ${token}`;
  */
 const madeHarmless = /^(hop-by-hop|override twice): /;
 
+/** RFC 9112 §3.2 knows no fragment; Envoy refuses one anywhere. */
+const refusedByEnvoy = new Set(['plain path: "/v1/a?b?c#d"']);
+
 const right = { token, target: "billing", hosts: ["billing.internal"], methods: ["GET"], prefix: ["v1"] };
 let broker: LabBroker;
 let upstream: LabUpstream;
@@ -72,6 +75,7 @@ type Config = Record<string, unknown>;
 /** Connections that say no more are closed soon, so that each case ends. */
 function brisk(config: Config): Config {
   const text = JSON.stringify(config)
+    .replace('"stat_prefix":"wayleave"', '"stat_prefix":"wayleave","delayed_close_timeout":"0.02s"')
     .replace('"idle_timeout":"3600s"', '"idle_timeout":"0.1s"')
     .replace('"request_headers_timeout":"10s"', '"request_headers_timeout":"0.3s"')
     .replace('"stream_idle_timeout":"300s"', '"stream_idle_timeout":"0.5s"')
@@ -145,7 +149,7 @@ describe.each(configurations)("Envoy $name", ({ settings, change, strict }) => {
   test.each(hostileRequests)("$name", async (request) => {
     const served = await serve(envoy, request);
     expect(wrongs(served, request.authorization?.replace("Bearer good", bearer))).toEqual([]);
-    if (request.expected === "served") expect(served).toHaveLength(1);
+    if (request.expected === "served" && !refusedByEnvoy.has(request.name)) expect(served).toHaveLength(1);
     if (request.expected === "refused" && strict && !madeHarmless.test(request.name)) expect(served).toEqual([]);
   });
 

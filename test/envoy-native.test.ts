@@ -109,7 +109,7 @@ async function makeTokens(compiled: Policy): Promise<Tokens> {
         targets: targetNames,
         roles,
         rolesNarrowed: false,
-        denies: compiled.deniesFor(identity),
+        denies: compiled.deniesFor(identity, targetNames),
         policy: compiled.version,
         jti: `jti-${index}`,
         now: Date.now(),

@@ -28,13 +28,16 @@ export const token: CliCommand = {
         "A terminal keeps what it shows. Pipe --stdout into a command, or leave it out.",
       );
     }
-    const [{ jobSession }, { writePrivate }, { join }] = await Promise.all([
+    const [{ jobSession }, { openedLine }, { writePrivate }, { join }] = await Promise.all([
       import("./job/job-session.ts"),
+      import("./job/opened-line.ts"),
       import("./job/private-file.ts"),
       import("node:path"),
     ]);
     const session = await jobSession(io, { ...sessionOptions(input), targets: input.list("target") });
     try {
+      // What `wayleave verify` looks for in the job's log.
+      if (session.opened) io.stderr.write(`${openedLine(io, session.token, true)}\n`);
       const text = session.token.access_token;
       const file = join(session.folder.path, "token");
       if (!stdout) writePrivate(file, text);

@@ -19,6 +19,7 @@ export function crossChecks(document: ConfigDocument): readonly Diagnostic[] {
     ...duplicateNames(document, ["issuers"], issuers),
     ...duplicateNames(document, ["gateways"], gateways),
     ...gateways.flatMap((gateway, at) => gatewayChecks(document, ["gateways", at], gateway, gateways, root)),
+    ...spiffeChecks(document, asMap(root.spiffe), root.trust_domain),
     ...issuers.flatMap((issuer, at) => issuerChecks(document, ["issuers", at], issuer)),
   ];
 }
@@ -31,6 +32,38 @@ function issuerChecks(document: ConfigDocument, path: KeyPath, issuer: Loose): r
     ...duplicateNames(document, [...path, "webhooks"], hooks),
     ...hooks.flatMap((hook, at) => webhookChecks(document, [...path, "webhooks", at], hook)),
   ];
+}
+
+/** Of other trust domains one bundle each is known, and a prefix says nothing of a domain it does not lie in. */
+function spiffeChecks(document: ConfigDocument, spiffe: Loose, trustDomain: unknown): readonly Diagnostic[] {
+  const found = outsideDomain(document, ["spiffe", "prefixes"], spiffe.prefixes, trustDomain);
+  const seen = new Set<unknown>();
+  for (const [at, other] of asList(spiffe.federates_with).entries()) {
+    const path: KeyPath = ["spiffe", "federates_with", at];
+    found.push(...outsideDomain(document, [...path, "runners"], other.runners, other.trust_domain));
+    if (seen.has(other.trust_domain)) {
+      const place = document.valueAt([...path, "trust_domain"]);
+      found.push(error("duplicate_name", `${String(other.trust_domain)} is listed twice`, place, "keep one of them"));
+    }
+    seen.add(other.trust_domain);
+    if (
+      other.profile === "https_spiffe" &&
+      (other.endpoint_spiffe_id === undefined || other.bundle_file === undefined)
+    ) {
+      const help = "add `endpoint_spiffe_id` and a `bundle_file` to believe the first time";
+      found.push(error("missing_key", `${keyName(path)} cannot know its endpoint`, document.valueAt(path), help));
+    }
+  }
+  return found;
+}
+
+function outsideDomain(document: ConfigDocument, path: KeyPath, prefixes: unknown, trustDomain: unknown): Diagnostic[] {
+  return asItems(prefixes).flatMap((prefix, at) => {
+    const text = String(prefix);
+    if (typeof trustDomain !== "string" || text.startsWith(`spiffe://${trustDomain}/`)) return [];
+    const help = `write spiffe://${trustDomain}/… with a path`;
+    return [error("outside_trust_domain", `${text} is not in ${trustDomain}`, document.valueAt([...path, at]), help)];
+  });
 }
 
 function gatewayChecks(

@@ -366,3 +366,52 @@ describe("gateways", () => {
     expect(problems(inventory(entry, edge, native))).toContain(found);
   });
 });
+
+describe("spiffe", () => {
+  test.each([
+    {
+      what: "a prefix of another trust domain",
+      spiffe: "{ prefixes: [spiffe://evil.example/ns] }",
+      found: "5:22 outside_trust_domain",
+    },
+    {
+      what: "a prefix that is the whole domain",
+      spiffe: "{ prefixes: [spiffe://acme.example] }",
+      found: "5:22 outside_trust_domain",
+    },
+    {
+      what: "runners of another domain than their bundle's",
+      spiffe: "{ federates_with: [{ trust_domain: a.example, runners: [spiffe://b.example/runner] }] }",
+      found: "5:65 outside_trust_domain",
+    },
+    {
+      what: "a trust domain twice",
+      spiffe: "{ federates_with: [{ trust_domain: a.example }, { trust_domain: a.example }] }",
+      found: "5:73 duplicate_name",
+    },
+    {
+      what: "an endpoint known by an SVID nobody named",
+      spiffe: "{ federates_with: [{ trust_domain: a.example, profile: https_spiffe }] }",
+      found: "5:28 missing_key",
+    },
+  ])("$what is refused", ({ spiffe, found }) => {
+    expect(problems(`${smallest}spiffe: ${spiffe}\n`)).toEqual([found]);
+  });
+
+  test("what other domains there are, and who proves a runner, is read", () => {
+    const text = `${smallest}spiffe: { svid_ttl: 10m, federates_with: [{ trust_domain: a.example, bundle_url: "https://a.example/bundle", runners: [spiffe://a.example/runner] }] }\n`;
+    const loaded = load(text);
+    expect("config" in loaded && loaded.config.spiffe).toEqual({
+      svidTtlMs: 600_000,
+      prefixes: [],
+      federatesWith: [
+        {
+          trustDomain: "a.example",
+          bundleUrl: "https://a.example/bundle",
+          profile: "https_web",
+          runners: ["spiffe://a.example/runner"],
+        },
+      ],
+    });
+  });
+});

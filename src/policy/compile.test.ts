@@ -44,12 +44,16 @@ test("the denies of a job are those whose selector matches; one of agents names 
     ],
     deny: [
       deny("z"),
+      deny("db-only", { targets: ["db"] }),
+      deny("part", { operations: { billing: ["GET /secret"] } }),
       deny("agents", { for: [{ ...selector({ project: "acme/shop" }), kind: "agent" }] }),
       deny("other", { for: [selector({ project: "acme/other" })] }),
     ],
   });
-  expect(policy.deniesFor(job())).toEqual(["agents/bot", "z"]);
-  expect(policy.deniesFor(job({ kind: "agent" }))).toEqual(["agents", "z"]);
+  expect(policy.deniesFor(job(), ["billing"])).toEqual(["agents/bot", "part", "z"]);
+  expect(policy.deniesFor(job({ kind: "agent" }), ["billing"])).toEqual(["agents", "part", "z"]);
+  expect(policy.deniesFor(job(), ["db"])).toEqual(["agents/bot", "db-only", "z"]);
+  expect(policy.deniesFor(job(), [])).toEqual([]);
 });
 
 test("the facts of a job are those its roles and denies read", () => {

@@ -9,7 +9,7 @@ import type { Mode, OperationModel, PolicyModel } from "./model.ts";
 import type { CompiledTarget, DenyReason, Policy } from "./policy.ts";
 import type { Reach } from "./reach.ts";
 import { roleStandings } from "./role-standing.ts";
-import { hostsOf } from "./target-reach.ts";
+import { hostsOf, touches } from "./target-reach.ts";
 
 /**
  * A checked policy, ready to decide. `vocabulary` says how list claims compare (every value, or any).
@@ -36,7 +36,7 @@ export function compile(model: PolicyModel, vocabulary: Vocabulary): Policy {
       reachOf(identity)
         .roles.map(({ role }) => role.summary)
         .sort((a, b) => compare(a.id, b.id)),
-    deniesFor: (identity) => deniesOf(reachOf(identity)),
+    deniesFor: (identity, targets) => deniesOf(reachOf(identity), targets),
     standings: (identity, facts, now) => roleStandings(reachOf(identity), facts, now),
     factsFor: (identity) => factsOf(reachOf(identity)),
     decide: (request, counts) => safely(rules, reachOf, request, counts),
@@ -60,9 +60,10 @@ function safely(
   }
 }
 
-function deniesOf({ denies, roles }: Reach): readonly string[] {
+function deniesOf({ denies, roles }: Reach, targets: readonly string[]): readonly string[] {
   const agents = roles.filter(({ kind }) => kind === "agent");
   return denies
+    .filter(({ deny: { model } }) => targets.some((target) => touches(model, target)))
     .flatMap(({ deny: { model }, agentsOnly }) =>
       agentsOnly ? agents.map(({ role }) => `${model.id}/${role.model.id}`) : [model.id],
     )

@@ -13,10 +13,10 @@ export interface Policy {
   /** Roles whose selector matches, in id order; never proof that a `when` holds. */
   rolesFor(identity: JobIdentity): readonly RoleSummary[];
   /**
-   * The denies whose selector matches, sorted; never proof that a `when` holds: `<deny id>`, or `<deny id>/<role id>` where
+   * The denies of any of these targets whose selector matches, sorted; never proof that a `when` holds: `<deny id>`, or `<deny id>/<role id>` where
    * it bears only on a role that makes the job an agent.
    */
-  deniesFor(identity: JobIdentity): readonly string[];
+  deniesFor(identity: JobIdentity, targets: readonly string[]): readonly string[];
   /** Whether the job has each role as a whole, whatever it would ask; roles by rank. */
   standings(identity: JobIdentity, facts: Facts, now: number): readonly RoleStanding[];
   /** Fact names that the roles and denies matching this identity read. */

@@ -56,7 +56,7 @@ export function buildTargetReach(target: RoutedTarget, reach: Reach): TargetReac
 }
 
 /** A deny that names no targets is about all of them. */
-function touches(deny: DenyModel, target: string): boolean {
+export function touches(deny: DenyModel, target: string): boolean {
   return deny.targets.length === 0 || deny.targets.includes(target) || Object.hasOwn(deny.operations, target);
 }
 

@@ -72,7 +72,7 @@ export function connectGateways(deps: {
         sessionId: view.id,
         transaction,
         role: rule,
-        denies: deps.policy().deniesFor(view.identity),
+        denies: deps.policy().deniesFor(view.identity, [question.target]),
         policy: deps.policy().version,
         gateway: question.gateway,
         target: question.target,

@@ -68,7 +68,7 @@ export async function planCredential(
     targets,
     roles: roleIds,
     rolesNarrowed: narrowing.roles !== undefined,
-    denies: policy.deniesFor(identity),
+    denies: policy.deniesFor(identity, targets),
     policy: policy.version,
     jti,
     now,

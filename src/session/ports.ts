@@ -37,8 +37,8 @@ export interface PolicyAccess {
   rolesFor(
     identity: JobIdentity,
   ): readonly { readonly id: string; readonly targets: readonly string[]; readonly ttlSeconds?: number }[];
-  /** Ids of the denies whose selector matches. */
-  deniesFor(identity: JobIdentity): readonly string[];
+  /** The denies of any of these targets whose selector matches. */
+  deniesFor(identity: JobIdentity, targets: readonly string[]): readonly string[];
   factsFor(identity: JobIdentity): readonly string[];
 }
 

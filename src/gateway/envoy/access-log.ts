@@ -155,6 +155,7 @@ const refusalReasons: Readonly<Record<string, string>> = {
   token_revoked: "credential_revoked",
   key_not_live: "credential_invalid",
   refusals_stale: "outage",
+  several_tokens: "ambiguous_request",
 };
 
 function decidedAlone(payload: JsonObject | undefined, details: string | undefined): Partial<LoggedRequest> {

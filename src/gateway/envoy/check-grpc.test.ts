@@ -27,6 +27,9 @@ describe("over gRPC", () => {
     const wrong: Record<string, string>[] = [
       { "x-wayleave-gateway-secret": "guess" },
       { "x-wayleave-gateway-secret": "other" },
+      { "x-wayleave-gateway-secret": secret.replace(/.$/, "X") },
+      { "x-wayleave-gateway-secret": secret.toUpperCase() },
+      { "x-wayleave-gateway": "edge-2" },
       { "x-wayleave-gateway-secret": hashOf(secret) },
       { "x-wayleave-gateway-secret": "" },
       { "x-wayleave-gateway-secret": `${secret}, ${secret}` },
@@ -34,13 +37,21 @@ describe("over gRPC", () => {
       { "x-wayleave-gateway": "__proto__" },
       { "x-wayleave-gateway": "" },
     ];
-    for (const metadata of wrong) {
-      await expect(checkMessage(grpc, checkRequest({}), callOf(metadata))).rejects.toMatchObject({
-        code: "gateway_unauthenticated",
-      });
-    }
-    expect(refused).toHaveLength(wrong.length);
+    const tryAll = async () => {
+      for (const metadata of wrong) {
+        await expect(checkMessage(grpc, checkRequest({}), callOf(metadata))).rejects.toMatchObject({
+          code: "gateway_unauthenticated",
+        });
+      }
+    };
+    await tryAll();
     expect(point.asked).toEqual([]);
+    // Nor after the right secret was seen.
+    for (const name of ["edge-1", "inner"])
+      await checkMessage(grpc, checkRequest({}), callOf({ "x-wayleave-gateway": name }));
+    await tryAll();
+    expect(refused.filter(({ reason }) => reason === "gateway_unauthenticated")).toHaveLength(2 * wrong.length);
+    expect(point.asked).toHaveLength(1);
   });
 
   const base = () => checkRequest({}).attributes!;

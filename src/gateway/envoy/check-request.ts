@@ -42,7 +42,7 @@ export function startReading(): HeaderReading {
 /** Reads one header line that is not `plain`. */
 export function readHeader(reading: HeaderReading, found: Kind, name: string, value: string): void {
   if (found === kind.twin) reading.twins.push(name.toLowerCase());
-  else if (found === kind.contentType) reading.grpc ||= /^\s*application\/grpc/i.test(value);
+  else if (found === kind.contentType) reading.grpc ||= /(?:^|,)[\t ]*application\/grpc/i.test(value);
   else if (found >= kind.forwarded) readOnce(reading, name);
   else if (reading.values[found] === undefined) reading.values[found] = value;
   else if (found === kind.traceparent)

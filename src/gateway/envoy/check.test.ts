@@ -261,6 +261,7 @@ describe.each(ways)("over $way", ({ ask, way }) => {
     { what: "gRPC", headers: [good, ["content-type", "application/grpc"]] },
     { what: "gRPC with a codec", headers: [good, ["content-type", "Application/grpc+proto; charset=x"]] },
     { what: "gRPC-Web", headers: [good, ["content-type", "application/grpc-web-text"]] },
+    { what: "content types that Envoy joined", headers: [good, ["content-type", "text/plain, application/grpc"]] },
     {
       what: "one content type of two",
       headers: [good, ["content-type", "text/plain"], ["content-type", " application/grpc"]],

@@ -46,6 +46,7 @@ export function refusalsConfig(refusals: Refusals, policyVersion: string): JsonO
           matchers: [
             denyUnless(before(refusals.validUntil), "refusals_stale"),
             denyUnless(signedBy(refusals.kids), "key_not_live"),
+            denySeveral(claimHeaders.session, "several_tokens"),
           ],
         },
         on_no_match: sessions,
@@ -63,13 +64,24 @@ const act = (name: string, action: number): JsonObject => ({
   typed_config: { "@type": type("envoy.config.rbac.v3.Action"), name, action },
 });
 
+const headerValue = (header: string): JsonObject => ({
+  name: "header",
+  typed_config: { "@type": type("envoy.type.matcher.v3.HttpRequestHeaderMatchInput"), header_name: header },
+});
+
+/**
+ * Denies where the header came more than once: `jwt_authn` verifies every token of a request and writes each one's claims,
+ * and two sessions joined by a comma are neither of them.
+ */
+const denySeveral = (header: string, name: string): JsonObject => ({
+  predicate: { single_predicate: { input: headerValue(header), value_match: { contains: "," } } },
+  on_match: { action: act(name, deny) },
+});
+
 /** Denies where the header's value is one of these; goes on otherwise. */
 function lookUp(header: string, values: readonly string[], name: string, next: JsonObject): JsonObject {
   if (values.length === 0) return next; // an empty map is not valid
-  const input: JsonObject = {
-    name: "header",
-    typed_config: { "@type": type("envoy.type.matcher.v3.HttpRequestHeaderMatchInput"), header_name: header },
-  };
+  const input = headerValue(header);
   const map = Object.fromEntries([...new Set(values)].sort().map((value) => [value, { action: act(name, deny) }]));
   return { matcher: { matcher_tree: { input, exact_match_map: { map } }, on_no_match: next } };
 }

@@ -48,7 +48,7 @@ status() {
 }
 
 # probe WANTED TARGET WHAT HOST PATH [curl arguments]
-# refused: 400, 401 or 403; let-through: an answer that is none of these and no outage; hidden: 404
+# refused: 400, 401 or 403; let-through: an answer that is none of these and no outage; hidden: 404, or refused
 probe() {
   wanted=$1 target=$2 what=$3
   shift 3
@@ -56,7 +56,7 @@ probe() {
   verdict=FAILED
   case $wanted:$code in
     refused:40[013]) verdict=ok ;;
-    hidden:404) verdict=ok ;;
+    hidden:40[0134]) verdict=ok ;;
     let-through:000 | let-through:40[013] | let-through:50[0234]) ;;
     let-through:*) verdict=ok ;;
   esac
@@ -92,7 +92,7 @@ function targetProbes({ inner }: CheckedSettings, { name, model }: FrontedTarget
         ]),
     probe(wanted, "an ambiguous path", `${probePath}/%2e%2e/x`, garbage),
     probe(wanted, "two credentials", probePath, garbage, garbage),
-    ...(wellKnown === undefined ? [] : [`probe hidden ${quoted(name)} 'a host of nobody' wayleave-probe.invalid /`]),
+    ...(wellKnown === undefined ? [] : [probe("hidden", "a host of nobody", "/", "-H 'Host: wayleave-probe.invalid'")]),
     'if [ -n "${WAYLEAVE_TOKEN:-}" ]; then',
     "  token=$WAYLEAVE_TOKEN",
     `  ${probe("let-through", "a path the token may GET", '"${WAYLEAVE_PATH:-/}"')}`,

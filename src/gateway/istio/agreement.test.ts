@@ -148,7 +148,7 @@ function tokenOf({ policy }: World, identity: JobIdentity, audience: readonly st
     aud: audience,
     sid: "ses_1",
     roles: policy.rolesFor(identity).map(({ id }) => id),
-    denies: policy.deniesFor(identity),
+    denies: policy.deniesFor(identity, audience),
     pol: policy.version,
   };
 }

@@ -1,4 +1,5 @@
-import { type ReasonCode, reasonCodes } from "../../core/decision.ts";
+import type { ReasonCode } from "../../core/decision.ts";
+import { challenge, fitsHeader, headerText } from "../answer-fields.ts";
 import type { Answer } from "../decision-point.ts";
 
 /** What NGINX is told. Never a body; `headers` are well under 2 KB. */
@@ -41,8 +42,8 @@ export function answerResponse(answer: Answer, unstrippable: boolean): AuthRespo
     ["X-Accel-Expires", through ? cacheSeconds(answer) : "0"],
     ["X-Wayleave-Decision", through ? answer.outcome : refusedAs(answer)],
     ["X-Wayleave-Reason", through || answer.outcome === "deny" ? answer.reason : forcedReason(unstrippable)],
-    ["X-Wayleave-Record", field(answer.record)],
-    ["X-Wayleave-Traceparent", field(answer.traceparent)],
+    ["X-Wayleave-Record", headerText(answer.record)],
+    ["X-Wayleave-Traceparent", headerText(answer.traceparent)],
     ["X-Wayleave-Authorization", answer.consumesAuthorization ? "strip" : "forward"],
   ];
   addIdentity(headers, answer);
@@ -52,10 +53,10 @@ export function answerResponse(answer: Answer, unstrippable: boolean): AuthRespo
 }
 
 function addIdentity(headers: [string, string][], answer: Answer): void {
-  if (answer.subject !== undefined) headers.push(["X-Wayleave-Subject", field(answer.subject)]);
-  if (answer.session !== undefined) headers.push(["X-Wayleave-Session", field(answer.session)]);
-  if (answer.job !== undefined) headers.push(["X-Wayleave-Job", field(answer.job)]);
-  if (answer.rule !== undefined) headers.push(["X-Wayleave-Role", field(answer.rule)]);
+  if (answer.subject !== undefined) headers.push(["X-Wayleave-Subject", headerText(answer.subject)]);
+  if (answer.session !== undefined) headers.push(["X-Wayleave-Session", headerText(answer.session)]);
+  if (answer.job !== undefined) headers.push(["X-Wayleave-Job", headerText(answer.job)]);
+  if (answer.rule !== undefined) headers.push(["X-Wayleave-Role", headerText(answer.rule)]);
 }
 
 function denial(headers: [string, string][], answer: Answer): AuthResponse {
@@ -69,9 +70,7 @@ function denial(headers: [string, string][], answer: Answer): AuthResponse {
 /** Larger than any assertion Wayleave signs; one that does not fit would make NGINX answer 500. */
 const maxAssertion = 1200;
 
-function fits(assertion: string | undefined): boolean {
-  return assertion === undefined || (assertion.length <= maxAssertion && /^[\w.-]+$/.test(assertion));
-}
+const fits = (assertion: string | undefined) => fitsHeader(assertion, maxAssertion);
 
 /** Only a plain allow without an assertion may be repeated. */
 function cacheSeconds(answer: Answer): string {
@@ -84,19 +83,4 @@ function refusedAs(answer: Answer): "deny" | "outage" {
 
 function forcedReason(unstrippable: boolean): ReasonCode {
   return unstrippable ? "ambiguous_request" : "outage";
-}
-
-/** RFC 6750 §3: no error code where the request carried no credential. */
-function challenge(reason: ReasonCode): string {
-  if (reason === "no_credential") return 'Bearer realm="wayleave"';
-  return `Bearer realm="wayleave", error="invalid_token", error_description="${reasonCodes[reason]}"`;
-}
-
-const maxField = 200;
-
-/** Header text: printable ASCII; anything else, from a project's or a job's name, is percent-encoded. */
-function field(text: string): string {
-  if (text.length <= maxField && !/[^\x20-\x7e]/.test(text)) return text;
-  const encoded = text.replace(/[^\x20-\x7e]+/gu, (part) => encodeURIComponent(part.toWellFormed()));
-  return encoded.length <= maxField ? encoded : `${encoded.slice(0, maxField - 3)}...`;
 }
