@@ -69,6 +69,8 @@ export interface WorldOptions {
   readonly mesh?: Partial<Pick<EnvoyGatewayConfig, "mode" | "protocol" | "revocation" | "revocationTtlMs">>;
   /** More of `gateways:`, once the upstream's address is known. Each has its secret in `<name>.secret`; whoever asks for them starts them. */
   readonly gateways?: (upstream: string) => Promise<readonly ({ readonly name: string } & object)[]>;
+  /** More directives for `http { }` of NGINX. */
+  readonly nginx?: string;
   /** More top-level keys of wayleave.yaml. */
   readonly settings?: Readonly<Record<string, unknown>>;
 }
@@ -104,7 +106,7 @@ export async function startWorld(options: WorldOptions): Promise<DemoWorld> {
     const mesh = options.mesh === undefined ? undefined : await startWorldMesh(config, model);
     if (mesh !== undefined) started.push(mesh.close);
     const edgePort = await freePort(options.edgePort);
-    const hosts = await writeEdge(config, model, ca, upstream.port, edgePort);
+    const hosts = await writeEdge(config, model, ca, upstream.port, { port: edgePort, more: options.nginx });
     const nginx = await startNginx({ directory: join(directory, "nginx"), config: "nginx.conf" });
     started.push(nginx.stop);
     const client = createJobClient(brokerUrl, ca.ca);
@@ -188,7 +190,7 @@ async function writeInstallation(
     ...options.settings,
   };
   const path = join(directory, "wayleave.yaml");
-  await writeFile(path, stringify(file));
+  await writeFile(path, stringify(file, { aliasDuplicateObjects: false }));
   return path;
 }
 
@@ -241,7 +243,7 @@ async function writeEdge(
   model: PolicyModel,
   ca: ReturnType<typeof createPrivateCa>,
   upstreamPort: number,
-  port: number,
+  edge: { readonly port: number; readonly more: string | undefined },
 ): Promise<readonly string[]> {
   const directory = join(config.dataDir, "..", "nginx");
   const [gateway] = config.gateways;
@@ -272,7 +274,7 @@ async function writeEdge(
     { path: "wayleave-secret.conf", text: renderSecret(gateway.secret), mode: 0o600 },
     { path: "edge.crt", text: cert, mode: 0o644 },
     { path: "edge.key", text: key, mode: 0o600 },
-    { path: "nginx.conf", text: edgeConf(directory, port, gateway.targets, hosts, upstreamOf), mode: 0o644 },
+    { path: "nginx.conf", text: edgeConf(directory, edge, gateway.targets, hosts, upstreamOf), mode: 0o644 },
   ];
   for (const file of written) await writeFile(join(directory, file.path), file.text, { mode: file.mode });
   return hosts;
@@ -280,7 +282,7 @@ async function writeEdge(
 
 function edgeConf(
   directory: string,
-  port: number,
+  { port, more = "" }: { readonly port: number; readonly more: string | undefined },
   targets: readonly string[],
   hosts: readonly string[],
   upstreamOf: (target: string) => string,
@@ -310,6 +312,7 @@ http {
   scgi_temp_path ${directory}/scgi;
   access_log off;
   include ${directory}/wayleave-http.conf;
+  ${more}
 ${hosts.map((host, at) => server(host, targets[at])).join("")}
 }
 `;

@@ -194,7 +194,7 @@ async function connectParts(
     proofs: createProofVerifier(),
     runner: async (svid) => (await spiffe.verifyRunnerSvid(svid)).spiffeId,
   });
-  const evidence = connectEvidence({ ...shared, onRefused });
+  const evidence = connectEvidence({ ...shared, aliveAt: feed.reports.aliveAt, onRefused });
   const spiffe = await connectSpiffe({
     ...shared,
     jwtKeys: keys.jwtSvid,

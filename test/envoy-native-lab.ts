@@ -3,6 +3,7 @@ import { renameSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import { exportJWK, generateKeyPair } from "jose";
 import { parse } from "yaml";
 import type { KeyRing } from "../src/credential/keys.ts";
@@ -98,7 +99,7 @@ export interface LabUpstream {
   close(): Promise<void>;
 }
 
-/** Answers everything with 200, also an upgrade. */
+/** Answers everything with 200, and takes every upgrade, which it keeps open for `X-Hold`. */
 export async function startUpstream(): Promise<LabUpstream> {
   const served: Served[] = [];
   const server = createServer((request, response) => {
@@ -106,11 +107,22 @@ export async function startUpstream(): Promise<LabUpstream> {
     request.resume();
     response.setHeader("content-length", "2").end("ok");
   });
+  const held = new Set<Duplex>();
   server.on("upgrade", (request, socket) => {
+    held.add(socket);
     served.push({ method: request.method ?? "", url: request.url ?? "", rawHeaders: request.rawHeaders });
-    socket.end("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    socket.on("error", () => {});
+    socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    if (request.headers["x-hold"] === undefined) socket.end();
   });
-  return { port: await listen(server), served, close: () => closed(server) };
+  return {
+    port: await listen(server),
+    served,
+    close() {
+      for (const socket of held) socket.destroy();
+      return closed(server);
+    },
+  };
 }
 
 export interface NativeEnvoy extends RealEnvoy {
@@ -127,7 +139,9 @@ export interface NativeOptions {
   readonly refusals: Refusals;
   readonly settings?: Partial<EnvoyGatewaySettings>;
   /** Changed as an operator could. */
-  readonly change?: (config: Record<string, unknown>) => Record<string, unknown>;
+  readonly change?: (config: Record<string, unknown>, directory: string) => Record<string, unknown>;
+  /** More files in the run's folder. */
+  readonly files?: readonly { readonly path: string; readonly text: string }[];
 }
 
 /** A real Envoy on a rendered configuration. It learns of refusals from a file. */
@@ -170,11 +184,12 @@ export async function startNative(options: NativeOptions): Promise<NativeEnvoy> 
     config: (directory) => {
       const { files } = rendered(directory);
       const config = parse(files.find(({ path }) => path === "envoy.yaml")?.text ?? "") as Record<string, unknown>;
-      return options.change?.(config) ?? config;
+      return options.change?.(config, directory) ?? config;
     },
     files: (directory) => [
       ...rendered(directory).files.filter(({ path }) => path !== "wayleave-refusals.json"),
       renderSecret(secret),
+      ...(options.files ?? []),
       { path: "wayleave-refusals.json", text: document(options.refusals) },
     ],
   });

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { GatewaySummary } from "../src/gateway/gateway-summary.ts";
 import { type BrokerProcess, startBrokerProcess } from "./broker-process.ts";
 import { oneConnection } from "./mesh-calls.ts";
 import { type MeshJob, type MeshLab, startMeshLab } from "./mesh-lab.ts";
@@ -145,6 +146,7 @@ describe("a broker that is killed", () => {
   test("leaves NGINX an outage and Envoy what it knows until that runs out; back, it serves, and what ended stays ended", async () => {
     await lab.world.stopBroker();
     broker = await startBrokerProcess(lab.world.configPath);
+    await expect.poll(acknowledged, { timeout: 40_000 }).toBe(true);
     const path = "/v1/invoices/42";
     const [job, ended] = [await lab.openJob(), await lab.openJob()];
     const edge = ({ token }: MeshJob) => lab.atEdge(token, { path });
@@ -186,3 +188,9 @@ describe("a broker that is killed", () => {
     expect((await sidecar(stolen)).status).toBe(403);
   });
 });
+
+/** True once the sidecar has taken what this broker, not an earlier one, told it. */
+async function acknowledged(): Promise<boolean> {
+  const { body } = await askOperator<{ gateways: readonly GatewaySummary[] }>(lab.world, "GET", "/v1/gateways");
+  return body.gateways.some(({ name, acknowledged_seconds: age }) => name === "billing-sidecar" && age !== undefined);
+}

@@ -31,6 +31,8 @@ export interface MeshLab {
   /** The assertion that the upstream was shown for a request that was served. */
   assertionFor(token: string, path: string, method?: string): Promise<string>;
   readonly edgeCertificate: Certificate;
+  /** The sidecar, and what proves the edge to it. */
+  readonly sidecar: Place;
   close(): Promise<void>;
 }
 
@@ -70,15 +72,15 @@ export async function startMeshLab(options: MeshLabOptions = {}): Promise<MeshLa
   const folder = join(world.directory, "nginx");
   const edgeCertificate = { cert: readFileSync(join(folder, "svid.pem")), key: readFileSync(join(folder, "svid.key")) };
   const { listen, name } = mesh.sidecar;
-  const edge = edgeOf(world);
   const sidecar = { port: listen.port, tls: { ca: readFileSync(join(folder, "bundle.pem")), servername: name } };
   const lab: MeshLab = {
     world,
     mesh,
     ci,
     edgeCertificate,
+    sidecar: { ...sidecar, tls: { ...sidecar.tls, ...edgeCertificate } },
     openJob: () => openJob(world, ci),
-    atEdge: (token, asked) => call(edge, withHeaders(asked, { authorization: `Bearer ${token}` })),
+    atEdge: (token, asked) => call(edgeOf(world), withHeaders(asked, { authorization: `Bearer ${token}` })),
     atSidecar: (assertion, { as = edgeCertificate, ...asked }) =>
       call(
         { ...sidecar, tls: { ...sidecar.tls, ...(as === "nobody" ? {} : as) } },
@@ -94,9 +96,8 @@ export async function startMeshLab(options: MeshLabOptions = {}): Promise<MeshLa
   return lab;
 }
 
-/** The billing API at NGINX. */
-export function edgeOf(world: DemoWorld): Place {
-  const servername = "billing.localhost";
+/** A host at NGINX; the billing API where none is named. */
+export function edgeOf(world: DemoWorld, servername = "billing.localhost"): Place {
   return { port: Number(new URL(world.edgeUrl(servername)).port), tls: { ca: world.ca, servername } };
 }
 

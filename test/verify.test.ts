@@ -75,7 +75,15 @@ let stop: () => Promise<void> = async () => undefined;
 async function start(): Promise<void> {
   state = await openState(join(directory, "data"), clock);
   const { recorder, records, table } = state;
-  evidence = connectEvidence({ config, clock, recorder, records, table, onRefused: () => undefined });
+  evidence = connectEvidence({
+    config,
+    clock,
+    recorder,
+    records,
+    table,
+    aliveAt: () => undefined,
+    onRefused: () => undefined,
+  });
   const open = createApp({ log, behindProxy: false, routes: [gatewayLogRoutes(evidence.gatewayLog)] });
   const operator = createApp({ log, behindProxy: false, routes: [verifyRoutes(evidence.verify)] });
   await open.listen({ host: "127.0.0.1", port: 0 });

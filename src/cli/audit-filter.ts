@@ -70,6 +70,9 @@ function words(record: AuditRecord): readonly [kind: string, ...rest: readonly s
     case "exchange.refused":
     case "webhook.refused":
       return [record.kind, record.data.code];
+    case "gateway.refused":
+    case "svid.refused":
+      return [record.kind, record.data.code, record.data.gateway ?? ""];
     case "policy.loaded":
       return [record.kind, record.data.policy, count(record.data.roles, "role")];
     case "policy.refused":

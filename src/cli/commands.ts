@@ -22,6 +22,7 @@ import { policyCheck } from "./policy-check.ts";
 import { policyExplain } from "./policy-explain.ts";
 import { policyLock } from "./policy-lock.ts";
 import { policyTest } from "./policy-test.ts";
+import { renderEnvoyCommand } from "./render-envoy.ts";
 import { renderIstioCommand } from "./render-istio.ts";
 import { renderKubernetesCommand } from "./render-kubernetes.ts";
 import { renderLinkerdCommand } from "./render-linkerd.ts";
@@ -54,6 +55,7 @@ export const commands: readonly CliCommand[] = [
   configCheck,
   configSchema,
   renderNginxCommand,
+  renderEnvoyCommand,
   renderKubernetesCommand,
   renderIstioCommand,
   renderLinkerdCommand,

@@ -50,7 +50,9 @@ export function doctorText(paint: Paint, results: readonly CheckResult[]): strin
 /** Findings shown of each check; all of them are in --json. */
 const shown = 5;
 
-function checkLines(paint: Paint, { name, result, findings, needs }: CheckResult): readonly string[] {
+function checkLines(paint: Paint, { name, result, findings: all, needs }: CheckResult): readonly string[] {
+  // Each said once: several requests can have the same fate.
+  const findings = [...new Map(all.map((finding) => [finding.says, finding])).values()];
   const texts =
     needs === undefined
       ? findings.slice(0, shown).flatMap(({ says, fix }) => [...fitted(says), ...fitted(`fix: ${fix}`)])

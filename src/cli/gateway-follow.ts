@@ -85,7 +85,7 @@ async function settingsOf(io: CommandIo, input: Input): Promise<Settings> {
   if (folder !== undefined && policy === undefined) {
     throw new WayleaveError(
       "invalid_request",
-      "--refusals needs --policy <version>, as the rendered configuration says it.",
+      "--refusals needs --policy <version>: it is in the first line of what was rendered.",
     );
   }
   const path = log === undefined ? undefined : resolve(io.cwd, log);

@@ -73,7 +73,8 @@ function addCommand(
   const added = parent
     .command(name)
     .summary(command.summary)
-    .description([command.summary, ...(command.details ?? [])].join("\n\n"));
+    .description([command.summary, ...(command.details ?? [])].join("\n\n"))
+    .showHelpAfterError(`  next       wayleave ${command.path.join(" ")} --help`);
   for (const { spec, doc } of command.args ?? []) added.argument(spec, doc);
   for (const { spec, doc, repeats } of command.options ?? []) {
     const option = new Option(spec, repeats ? `${doc}; repeatable` : doc);

@@ -1,4 +1,5 @@
-import { mkdir, open, readFile, rename, stat } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { CompactEncrypt, compactDecrypt } from "jose";
 import { WayleaveError } from "../core/errors.ts";
@@ -57,19 +58,27 @@ export async function writeSealed(path: string, typ: string, key: Uint8Array, js
   }
 }
 
-/** Write to a temporary name, sync, rename, sync the folder: after a crash there is the old file or the new one. */
+/**
+ * Write to a temporary name of its own, sync, rename, sync the folder: after a crash there is the old file or the new one, and
+ * of two that write at once one is whole.
+ */
 export async function writeDurably(path: string, text: string, mode: number): Promise<void> {
   const dir = dirname(path);
   await mkdir(dir, { recursive: true, mode: 0o700 });
-  const temporary = `${path}.new`;
-  const file = await open(temporary, "w", mode);
+  const temporary = `${path}.${randomBytes(6).toString("hex")}.new`;
   try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
+    const file = await open(temporary, "wx", mode);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
   }
-  await rename(temporary, path);
   const folder = await open(dir, "r");
   try {
     await folder.sync();

@@ -1,6 +1,6 @@
 import { cleanText, maxText } from "./evidence.ts";
 import type { StoryFacts, StoryGateway } from "./story-facts.ts";
-import { type DecisionRecord, type EntryRecord, entryOperation, type Hop, passedOn } from "./story-hop.ts";
+import { type DecisionRecord, type EntryRecord, entryOperation, failed, type Hop, passedOn } from "./story-hop.ts";
 import { type Problem, problem } from "./story-problems.ts";
 
 /** Clocks of gateways and of the broker may differ this much, and NGINX's log has whole seconds, ms. */
@@ -194,7 +194,7 @@ function lateProblems(hop: Hop, entry: EntryRecord, facts: StoryFacts): readonly
 
 /** What is wrong between a hop and the hops further in. */
 export function innerProblems(hop: Hop, facts: StoryFacts): readonly Problem[] {
-  const found = hop.inner.flatMap((inner) => pairProblems(hop, inner, facts));
+  const found = [...hop.inner.flatMap((inner) => pairProblems(hop, inner, facts)), ...servedTwice(hop)];
   const expected = expectedInner(hop, facts);
   const [first] = expected;
   if (first === undefined || hop.inner.length > 0) return found;
@@ -208,6 +208,18 @@ export function innerProblems(hop: Hop, facts: StoryFacts): readonly Problem[] {
   const trace = record?.trace === undefined ? "" : ` by trace ${record.trace.slice(0, 8)}…`;
   const says = `${hop.gateway.name} passed ${what} on at ${clock(hop.at)}; looked for it${trace} in decisions and log of ${names}`;
   return [...found, problem("inner_hop_missing", names, says, causes, [hop.decision?.id, hop.entry?.id])];
+}
+
+/** What was passed on once was served once: a gateway in front tries again only after a failure. */
+function servedTwice(hop: Hop): readonly Problem[] {
+  const served = hop.inner.filter((inner) => passedOn(inner) === true && !failed(inner));
+  const repeated = served.find((inner, at) => served.findIndex(({ gateway }) => gateway === inner.gateway) !== at);
+  if (repeated === undefined) return [];
+  const { name } = repeated.gateway;
+  const says = `${hop.gateway.name} passed it on once; ${name} served it ${served.length} times`;
+  const replay = `somebody with the certificate of ${hop.gateway.name} repeated it with the same assertion`;
+  const records = [hop.decision?.id, ...served.map(({ entry, decision }) => (entry ?? decision)?.id)];
+  return [problem("decision_reused", name, says, [replay, forged], records)];
 }
 
 /** Gateways that must have seen what this one passed on: one of them is enough, they may be replicas. */

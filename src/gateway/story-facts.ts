@@ -49,6 +49,8 @@ export interface StoryGateway {
   readonly ships: "follow" | "grpc" | "none";
   /** When anything of its log was taken last. */
   readonly heardAt?: number;
+  /** When it was heard of last in any other way: it asked, or follows who is refused. */
+  readonly aliveAt?: number;
   /** Its published bound: how late it may refuse an ended session, ms. */
   readonly boundMs: number;
 }

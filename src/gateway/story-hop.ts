@@ -115,7 +115,7 @@ function parentOf(hop: Hop, hops: readonly Hop[]): Hop | undefined {
 }
 
 /** After this the gateway in front may have tried again. */
-function failed({ entry }: Hop): boolean {
+export function failed({ entry }: Hop): boolean {
   return entry !== undefined && (entry.data.status === 0 || entry.data.status >= 500);
 }
 

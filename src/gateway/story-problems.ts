@@ -9,6 +9,8 @@ export const problemCodes = {
   front_hop_missing: "an inner hop served a request that no hop in front knows",
   refused_past_front: "an inner hop refused a request that no hop in front passed on",
   gateway_silent: "a gateway that enforces by itself has sent no log at all",
+  gateway_quiet:
+    "a gateway that enforces by itself lives, and has sent no log: nobody came, or its log does not arrive",
   mesh_silent: "the mesh's metrics know of no connection with proven identities",
   decision_unknown: "a gateway names a decision that is not in the log",
   decision_reused: "two requests claim one decision",
@@ -42,7 +44,7 @@ const missing: ReadonlySet<ProblemCode> = new Set([
 ] satisfies ProblemCode[]);
 
 /** Worth a look, but nothing got through and every hop still confirms the others: anybody can knock at a door. */
-const notes: ReadonlySet<ProblemCode> = new Set(["refused_past_front"] satisfies ProblemCode[]);
+const notes: ReadonlySet<ProblemCode> = new Set(["refused_past_front", "gateway_quiet"] satisfies ProblemCode[]);
 
 /** A hop that is missing, or that contradicts another; or a note. */
 export interface Problem {

@@ -218,8 +218,43 @@ describe("what is wrong is told by its code", () => {
       facts: { ...facts, gateways: [nginx, sidecar, { ...native, heardAt: openedAt - 1 }] },
       code: "gateway_silent",
     },
+    {
+      why: "a native gateway that lives has never sent its log",
+      facts: { ...facts, gateways: [nginx, sidecar, { ...native, heardAt: openedAt - 1, aliveAt: openedAt + 1 }] },
+      code: "gateway_quiet",
+    },
   ])("$why", (wrong) => {
     expect(codes(wrong.facts)).toEqual([wrong.code]);
+  });
+
+  test("a note alone leaves the story confirmed", () => {
+    const quiet = { ...facts, gateways: [nginx, sidecar, { ...native, heardAt: openedAt - 1, aliveAt: openedAt + 1 }] };
+    expect(tellStory(quiet).verdict).toBe("confirmed");
+  });
+
+  test("what an inner hop refused to somebody else is a note, and no contradiction", () => {
+    const asked = facts.records.find(
+      (record): record is Entry => isEntry(record) && record.data.gateway === sidecar.name,
+    );
+    if (asked === undefined) throw new TypeError("the sidecar has a line");
+    const { upstream_status: _none, ...rest } = asked.data;
+    const knock = {
+      ...asked,
+      id: "rec_00000000yyyy",
+      data: { ...rest, at: rest.at + 5, status: 403, decision: "deny" },
+    };
+    const { problems, verdict } = tellStory({ ...facts, records: [...facts.records, knock] });
+    expect(problems.map(({ code }) => code)).toEqual(["refused_past_front"]);
+    expect(verdict).toBe("confirmed");
+  });
+
+  test("the same, served, is a contradiction", () => {
+    const asked = facts.records.find(
+      (record): record is Entry => isEntry(record) && record.data.gateway === sidecar.name,
+    );
+    if (asked === undefined) throw new TypeError("the sidecar has a line");
+    const { verdict } = tellStory({ ...facts, records: [...facts.records, { ...asked, id: "rec_00000000yyyy" }] });
+    expect(verdict).toBe("contradicted");
   });
 
   const pair = {

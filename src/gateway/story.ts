@@ -134,7 +134,7 @@ function silentGateways(facts: StoryFacts, tokens: Story["tokens"], hops: readon
     .filter(({ heardAt }) => heardAt === undefined || heardAt < facts.session.openedAt)
     .map((gateway) =>
       problem(
-        "gateway_silent",
+        (gateway.aliveAt ?? 0) >= facts.session.openedAt ? "gateway_quiet" : "gateway_silent",
         gateway.name,
         `a token was minted for what ${gateway.name} fronts; looked for any line of its log since ${clock(facts.session.openedAt)}`,
         notShipped(gateway, facts.session.openedAt),

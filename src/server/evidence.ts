@@ -36,6 +36,8 @@ export function connectEvidence(deps: {
   readonly recorder: Recorder;
   readonly records: RecordReader;
   readonly table: SessionTable;
+  /** When a gateway asked or followed last, ms since the epoch. */
+  aliveAt(gateway: string): number | undefined;
   onRefused(detail: string): void;
 }): EvidenceServices {
   const { config, clock, recorder, records, table } = deps;
@@ -77,6 +79,7 @@ export function connectEvidence(deps: {
             table,
             records,
             heardAt: (gateway) => intake.heard.get(gateway)?.at,
+            aliveAt: deps.aliveAt,
             jobLog,
           },
           name,

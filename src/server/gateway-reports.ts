@@ -11,6 +11,8 @@ export interface GatewayReports {
   readonly watch: NodeWatch;
   /** A gateway asked for a decision. */
   asked(gateway: string): void;
+  /** When it asked or followed last, ms since the epoch. */
+  aliveAt(gateway: string): number | undefined;
   /** In the order of the inventory. */
   list(): readonly GatewaySummary[];
 }
@@ -93,6 +95,12 @@ export function createGatewayReports(deps: {
       },
     },
     asked: (gateway) => void askedAt.set(gateway, clock.now()),
+    aliveAt(gateway) {
+      const known = [...(nodes.get(gateway)?.values() ?? [])];
+      const at = known.map((node) => (node.streams > 0 ? clock.now() : node.heardAt));
+      const last = Math.max(askedAt.get(gateway) ?? 0, ...at);
+      return last === 0 ? undefined : last;
+    },
     list() {
       const now = clock.now();
       return deps.gateways.map((gateway) => {

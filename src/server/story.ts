@@ -21,6 +21,8 @@ export interface StoryDeps {
   };
   /** When a line of the gateway's log was taken last, ms since the epoch. */
   heardAt(gateway: string): number | undefined;
+  /** When the gateway asked or followed last, ms since the epoch. */
+  aliveAt(gateway: string): number | undefined;
   jobLog(identity: JobIdentity, text: string): Promise<JobLogReading>;
 }
 
@@ -155,6 +157,7 @@ async function* pages(deps: StoryDeps, filter: Omit<RecordFilter, "limit">, max:
 
 async function storyGateway(deps: StoryDeps, gateway: GatewayConfig): Promise<StoryGateway> {
   const heardAt = deps.heardAt(gateway.name) ?? (await lastLine(deps, gateway.name));
+  const aliveAt = deps.aliveAt(gateway.name);
   const { name, kind, targets } = gateway;
   return {
     name,
@@ -165,6 +168,7 @@ async function storyGateway(deps: StoryDeps, gateway: GatewayConfig): Promise<St
     ships: shipsBy(gateway),
     boundMs: boundOf(deps, gateway),
     ...(heardAt === undefined ? {} : { heardAt }),
+    ...(aliveAt === undefined ? {} : { aliveAt }),
   };
 }
 

@@ -14,6 +14,14 @@ export const secretName = "wayleave_gateway_secret";
 
 export const grpcService = (): object => ({ envoy_grpc: { cluster_name: grpcCluster } });
 
+/** A stream to follow. Left to itself Envoy waits up to 30 s between attempts, and refuses that much longer after an outage. */
+export const grpcFollowed = (): object => ({
+  envoy_grpc: {
+    cluster_name: grpcCluster,
+    retry_policy: { retry_back_off: { base_interval: "0.25s", max_interval: "1s" } },
+  },
+});
+
 /** The broker, and each target's upstream where its address is known. */
 export function renderClusters(settings: CheckedSettings): readonly object[] {
   const { broker, grpc, targets } = settings;
@@ -155,7 +163,7 @@ function ownTls({ trustDomain }: CheckedSettings, next: string): object {
 export function svidTls(peers: readonly string[]): Readonly<Record<"params" | "certificate" | "peers", object>> {
   const sds_config = {
     resource_api_version: "V3",
-    api_config_source: { api_type: "GRPC", transport_api_version: "V3", grpc_services: [grpcService()] },
+    api_config_source: { api_type: "GRPC", transport_api_version: "V3", grpc_services: [grpcFollowed()] },
   };
   return {
     params: { tls_params: { tls_minimum_protocol_version: "TLSv1_3" } },

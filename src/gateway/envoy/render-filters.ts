@@ -1,6 +1,6 @@
 import { headerRegex } from "./header-regex.ts";
 import { refusalsFilterType, refusalsName } from "./refusals.ts";
-import { brokerCluster, grpcCluster, grpcService } from "./render-clusters.ts";
+import { brokerCluster, grpcFollowed, grpcService } from "./render-clusters.ts";
 import { otherPolicy } from "./render-rbac.ts";
 import type { CheckedSettings } from "./settings.ts";
 import { claimHeaders, tokenMetadata } from "./token-metadata.ts";
@@ -158,7 +158,7 @@ function refusalsSource(settings: CheckedSettings): object {
     api_config_source: {
       api_type: "DELTA_GRPC",
       transport_api_version: "V3",
-      grpc_services: [{ envoy_grpc: { cluster_name: grpcCluster } }],
+      grpc_services: [grpcFollowed()],
     },
   };
 }

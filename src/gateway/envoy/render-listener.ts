@@ -108,6 +108,9 @@ export function connectionManager(settings: CheckedSettings): object {
   };
 }
 
+/** What shadow rules would have done, on routes that are observed. */
+const shadowResults = "%DYNAMIC_METADATA(envoy.filters.http.rbac)%";
+
 /** One JSON object a line, the path without its query; and the same to the broker, where it has gRPC. */
 export function renderAccessLogs(settings: CheckedSettings): readonly object[] {
   return [
@@ -116,7 +119,7 @@ export function renderAccessLogs(settings: CheckedSettings): readonly object[] {
       typed_config: {
         "@type": extension("access_loggers.file.v3.FileAccessLog"),
         path: settings.accessLog,
-        log_format: { json_format: { gateway: settings.name, ...envoyLogFormat } },
+        log_format: { json_format: { gateway: settings.name, ...envoyLogFormat, rbac: shadowResults } },
       },
     },
     ...(settings.grpc === undefined

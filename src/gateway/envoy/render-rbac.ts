@@ -97,7 +97,7 @@ export function roleRules(settings: CheckedSettings, target: FrontedTarget): Rul
     ];
     return [[`role/${role}`, { permissions, principals }]];
   });
-  const other = all({ not_id: ofThisPolicy(settings) }, ...peers(settings));
+  const other = all(claim(["iss"], { present_match: true }), { not_id: ofThisPolicy(settings) }, ...peers(settings));
   return {
     action: "ALLOW",
     policies: { ...Object.fromEntries(roles), other_policy: { permissions: [{ any: true }], principals: [other] } },
