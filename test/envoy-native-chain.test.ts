@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process";
 import { request as send } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -298,6 +299,42 @@ describe("routes", () => {
     short.remove();
   });
 });
+
+describe("the rendered probes", () => {
+  /** Exit status and output of the script against an Envoy. */
+  const probe = async (to: NativeEnvoy, token: string): Promise<{ status: number; output: string }> => {
+    const env = { PATH: process.env.PATH, WAYLEAVE_TOKEN: token, WAYLEAVE_PATH: "/v1/a" };
+    const script = `${to.directory}/wayleave-probes.sh`;
+    const child = spawn("sh", [script, `http://127.0.0.1:${to.listenPort}`], { env });
+    let output = "";
+    for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (output += String(text)));
+    const status = await new Promise<number>((resolve) => child.once("close", (code) => resolve(code ?? -1)));
+    return { status, output };
+  };
+
+  test("pass on what was rendered", async () => {
+    const { status, output } = await probe(envoy, await mint());
+    expect({ status, output }).toMatchObject({ status: 0, output: expect.not.stringContaining("FAILED") });
+    expect(output).toContain("a path the token may GET");
+  });
+
+  test("fail where the filters are gone, and where the token is refused", async () => {
+    const open = await start({ change: withoutFilters });
+    expect(await probe(open, await mint())).toMatchObject({ status: 1, output: expect.stringContaining("FAILED") });
+    await open.stop();
+    open.remove();
+    expect(await probe(envoy, await mint({ targets: ["x"] }))).toMatchObject({ status: 1 });
+  });
+});
+
+/** Only the router is left. */
+function withoutFilters(config: Record<string, unknown>): Record<string, unknown> {
+  const text = JSON.stringify(config, (name, value) => {
+    if (name === "typed_per_filter_config") return undefined;
+    return name === "http_filters" && JSON.stringify(value).includes("http.router") ? value.slice(-1) : value;
+  });
+  return JSON.parse(text);
+}
 
 /** Opens a WebSocket that the upstream never ends; resolves with how long it lived, ms. */
 async function holdWebSocket(to: NativeEnvoy, token: string): Promise<number> {

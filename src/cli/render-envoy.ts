@@ -1,13 +1,9 @@
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { Config, EnvoyGatewayConfig } from "../config/config.ts";
-import { WayleaveError } from "../core/errors.ts";
-import { type CliCommand, configOption, type Input, jsonOption } from "./command.ts";
-import type { CommandIo } from "./command-io.ts";
+import { type CliCommand, configOption, jsonOption } from "./command.ts";
 import { loadWholeConfig } from "./load-config.ts";
 import { compilePolicy } from "./policy-source.ts";
 import { gatewaysBehind } from "./render-nginx.ts";
-import { reportWritten } from "./rendered-files.ts";
+import { pickGateway, writeRendered } from "./rendered-files.ts";
 
 export const renderEnvoyCommand: CliCommand = {
   path: ["render", "envoy"],
@@ -26,68 +22,26 @@ export const renderEnvoyCommand: CliCommand = {
   examples: ["render envoy --gateway inner --out /etc/envoy/wayleave", "render envoy --gateway inner --fragments"],
   async run(io, input) {
     const config = await loadWholeConfig(io, input);
-    const gateway = pick(config, input.text("gateway"));
+    const envoys = config.gateways.flatMap((gateway) => (gateway.kind === "envoy" ? [gateway] : []));
+    const { secret, ...gateway } = pickGateway(envoys, input.text("gateway"), "envoy");
     const folder = resolve(io.cwd, input.text("out") ?? join("envoy", gateway.name));
-    const written = await writeEnvoy(io, input, {
-      config,
-      gateway,
-      folder,
-      directory: input.text("directory") ?? folder,
+    const [{ model }, { renderEnvoy, renderSecret }] = await Promise.all([
+      compilePolicy(io, input, config.policyPath),
+      import("../gateway/envoy/render.ts"),
+    ]);
+    const { files, notes } = renderEnvoy({
+      gateway: {
+        ...gateway,
+        directory: input.text("directory") ?? folder,
+        passesOn: gatewaysBehind(config.gateways, gateway.name),
+      },
+      policy: model,
+      issuer: config.issuer,
+      trustDomain: config.trustDomain,
+      tokenTtlMs: config.sessions.tokenTtlMs,
       fragments: input.flag("fragments"),
     });
-    reportWritten(io, input, written);
+    writeRendered(io, input, folder, { files: [...files, renderSecret(secret)], notes });
     return 0;
   },
 };
-
-interface Written {
-  readonly files: readonly string[];
-  readonly notes: readonly string[];
-}
-
-/** Renders one gateway's configuration and its secret into a folder. */
-export async function writeEnvoy(
-  io: CommandIo,
-  input: Input,
-  at: {
-    readonly config: Config;
-    readonly gateway: EnvoyGatewayConfig;
-    readonly folder: string;
-    readonly directory: string;
-    readonly fragments: boolean;
-  },
-): Promise<Written> {
-  const { config, folder, directory, fragments } = at;
-  const { secret, ...gateway } = at.gateway;
-  const [{ model }, { renderEnvoy, renderSecret }] = await Promise.all([
-    compilePolicy(io, input, config.policyPath),
-    import("../gateway/envoy/render.ts"),
-  ]);
-  const { files, notes } = renderEnvoy({
-    gateway: { ...gateway, directory, passesOn: gatewaysBehind(config.gateways, gateway.name) },
-    policy: model,
-    issuer: config.issuer,
-    trustDomain: config.trustDomain,
-    tokenTtlMs: config.sessions.tokenTtlMs,
-    fragments,
-  });
-  mkdirSync(folder, { recursive: true });
-  const all = [...files, renderSecret(secret)];
-  for (const file of all) {
-    const path = join(folder, file.path);
-    writeFileSync(path, file.text, { mode: file.mode });
-    // The mode above counts only for a file that is new.
-    chmodSync(path, file.mode);
-  }
-  return { files: all.map(({ path }) => join(folder, path)), notes };
-}
-
-/** The gateway that was named, or the only one there is. Throws `not_found`. */
-function pick({ gateways }: Config, name: string | undefined): EnvoyGatewayConfig {
-  const envoys = gateways.flatMap((gateway) => (gateway.kind === "envoy" ? [gateway] : []));
-  const found = name === undefined && envoys.length === 1 ? envoys[0] : envoys.find((gateway) => gateway.name === name);
-  if (found !== undefined) return found;
-  const names = envoys.map((gateway) => gateway.name).join(", ") || "none";
-  const what = name === undefined ? "Say which gateway with --gateway" : `There is no Envoy ${JSON.stringify(name)}`;
-  throw new WayleaveError("not_found", `${what}; the configuration has: ${names}.`);
-}

@@ -301,7 +301,7 @@ function settling(at: number, { policies }: StoryFacts): boolean {
 }
 
 /** An inner hop that nothing in front leads to, and that let nothing through. */
-export function isStray(hop: Hop): boolean {
+function isStray(hop: Hop): boolean {
   return hop.gateway.behind.length > 0 && passedOn(hop) === false;
 }
 

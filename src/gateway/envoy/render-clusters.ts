@@ -5,7 +5,7 @@ import { extension } from "./type-url.ts";
 /** The broker, for questions by HTTP, keys and polls. */
 export const brokerCluster = "wayleave";
 /** The same by gRPC. */
-export const grpcCluster = "wayleave_grpc";
+const grpcCluster = "wayleave_grpc";
 export const targetCluster = (target: string): string => `target_${target}`;
 
 /** The 0600 file with the gateway's secret. */

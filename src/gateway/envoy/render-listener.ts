@@ -23,7 +23,7 @@ export function renderBootstrap(settings: CheckedSettings): object {
 export const runtime = { "re2.max_program_size.error_level": 1_000_000, "re2.max_program_size.warn_level": 1_000_000 };
 
 /** By which the broker knows what an Envoy enforces. */
-export const nodeMetadata = ({ name, policyVersion }: CheckedSettings): object => ({
+const nodeMetadata = ({ name, policyVersion }: CheckedSettings): object => ({
   wayleave: { gateway: name, policy: policyVersion },
 });
 
@@ -68,7 +68,7 @@ function downstreamTls(settings: CheckedSettings): object | undefined {
  * What must be so for paths, headers and addresses to mean one thing. Paths are not normalised: what is not plainly one
  * path is refused, and so the upstream gets what was decided, byte for byte.
  */
-export function connectionManager(settings: CheckedSettings): object {
+function connectionManager(settings: CheckedSettings): object {
   const { inner } = settings;
   // What is only observed must not be stopped by a rule of ours.
   const lenient = observes(settings);

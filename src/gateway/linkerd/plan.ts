@@ -122,7 +122,7 @@ function limitProblem(role: RoleModel, target: TargetModel, model: PolicyModel):
 }
 
 /** What Gateway API's method list has, without those that no gateway forwards. */
-export const gatewayMethods: readonly string[] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
+const gatewayMethods: readonly string[] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
 
 function patternProblems(pattern: HttpPattern, place: Place): string[] {
   const refuse = (why: string) => [`${at(place)}: ${pattern.source}: ${why}`];
@@ -233,7 +233,7 @@ function limitsOf(clauses: readonly Clause[], trustDomain: string): LinkerdPlan[
 }
 
 /** The service account that a SPIFFE ID of this mesh names. */
-export function serviceAccountOf(spiffeId: string | undefined, trustDomain: string): ServiceAccount | undefined {
+function serviceAccountOf(spiffeId: string | undefined, trustDomain: string): ServiceAccount | undefined {
   const prefix = `spiffe://${trustDomain}/`;
   if (spiffeId === undefined || !spiffeId.startsWith(prefix)) return undefined;
   const match = /^ns\/([a-z0-9](?:[-a-z0-9]*[a-z0-9])?)\/sa\/([a-z0-9](?:[-.a-z0-9]*[a-z0-9])?)$/.exec(
