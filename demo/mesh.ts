@@ -69,10 +69,8 @@ export async function startRenderedEnvoy(options: {
   readonly policy: PolicyModel;
   readonly gateway: EnvoyGatewayConfig;
   readonly directory: string;
-  /** Edits the configuration, as an operator could. */
-  readonly change?: (yaml: string) => string;
 }): Promise<{ readonly envoy: RunningEnvoy; readonly notes: readonly string[] }> {
-  const { config, policy, gateway, directory, change = (yaml) => yaml } = options;
+  const { config, policy, gateway, directory } = options;
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const rendered = renderEnvoy({
     gateway: { ...gateway, directory, accessLog: join(directory, "access.json") },
@@ -82,7 +80,7 @@ export async function startRenderedEnvoy(options: {
     tokenTtlMs: config.sessions.tokenTtlMs,
   });
   for (const { path, text, mode } of [...rendered.files, renderSecret(gateway.secret)])
-    await writeFile(join(directory, path), path === "envoy.yaml" ? change(text) : text, { mode });
+    await writeFile(join(directory, path), text, { mode });
   return { envoy: await startEnvoy({ directory, config: "envoy.yaml" }), notes: rendered.notes };
 }
 

@@ -8,9 +8,12 @@ import { deny, facts, job, policyModel, role, selector, target } from "../src/po
 
 export const targetNames = ["billing", "review", "soft"];
 
-const segment = fc.constantFrom("a", "a", "v1", "*", ":id", "a*", "*20", "**", "é", "**", "${job.project_id}");
+const segment = fc.oneof(
+  { weight: 9, arbitrary: fc.constantFrom("a", "a", "v1", "*", ":id", "a*", "*20", "**", "**", "é") },
+  { weight: 1, arbitrary: fc.constant("${job.project_id}") },
+);
 const pathPattern = fc
-  .array(segment, { maxLength: 3 })
+  .array(segment, { maxLength: 2 })
   .filter((parts) => parts.filter((part) => part === "**").length <= 2)
   .map((parts) => `/${parts.join("/")}`);
 const operation = fc
@@ -48,15 +51,11 @@ const who = fc.constantFrom(
   selector({ project: "acme/other" }),
   selector({ project: "acme/shop" }, { kind: "agent" }),
 );
-const condition = fc.constantFrom(
-  undefined,
-  undefined,
-  undefined,
-  "change.merged",
-  'job.ref == "main"',
-  'request.method == "GET"',
+const condition = fc.oneof(
+  { weight: 7, arbitrary: fc.constant(undefined) },
+  { weight: 1, arbitrary: fc.constantFrom("change.merged", 'job.ref == "main"', 'request.method == "GET"') },
 );
-const limit = fc.constantFrom(undefined, undefined, undefined, {
+const limit = fc.constantFrom(undefined, undefined, undefined, undefined, undefined, undefined, undefined, {
   max: 1_000_000_000,
   windowMs: 60_000,
   per: "session" as const,
@@ -72,7 +71,7 @@ const roles = fc
       limit,
       mode: fc.constantFrom("enforce" as const, "enforce" as const, "observe" as const),
     }),
-    { minLength: 1, maxLength: 6 },
+    { minLength: 3, maxLength: 7 },
   )
   .map((all) =>
     all.map(({ allow: operations, limit: counted, ...parts }, at) =>
@@ -90,21 +89,23 @@ const denied = fc.oneof(
   },
   { weight: 1, arbitrary: fc.constant(undefined) },
 );
-const denies = few(
-  fc.record({
-    operations: denied,
-    when: condition,
-    for: fc.array(fc.oneof(who, fc.constant(selector({ ref: "main" }, { anyIssuer: true, fork: true }))), {
-      minLength: 1,
-      maxLength: 1,
+const denies = fc
+  .array(
+    fc.record({
+      operations: denied,
+      when: condition,
+      for: fc.array(fc.oneof(who, fc.constant(selector({ ref: "main" }, { anyIssuer: true, fork: true }))), {
+        minLength: 1,
+        maxLength: 1,
+      }),
     }),
-  }),
-  2,
-).map((all) =>
-  all.map(({ operations, ...parts }, at) =>
-    deny(`deny-${at}`, operations === undefined ? { ...parts, targets: ["billing"] } : { ...parts, operations }),
-  ),
-);
+    { maxLength: 3 },
+  )
+  .map((all) =>
+    all.map(({ operations, ...parts }, at) =>
+      deny(`deny-${at}`, operations === undefined ? { ...parts, targets: ["billing"] } : { ...parts, operations }),
+    ),
+  );
 
 export const policy: fc.Arbitrary<PolicyModel> = fc
   .record({

@@ -32,11 +32,7 @@ export function edgeEnvoys(
     );
 }
 
-export async function startEdgeEnvoy(
-  { config, policy, directory }: DemoWorld,
-  name: string,
-  change?: (yaml: string) => string,
-): Promise<EdgeEnvoy> {
+export async function startEdgeEnvoy({ config, policy, directory }: DemoWorld, name: string): Promise<EdgeEnvoy> {
   const gateway = config.gateways.find((each) => each.name === name);
   if (gateway?.kind !== "envoy") throw new TypeError(`the world has no Envoy ${name}`);
   const folder = join(directory, name);
@@ -45,7 +41,6 @@ export async function startEdgeEnvoy(
     policy,
     gateway,
     directory: folder,
-    ...(change === undefined ? {} : { change }),
   });
   const { port } = gateway.listen;
   return { port, url: `http://127.0.0.1:${port}`, notes, directory: folder, stop: envoy.stop };

@@ -5,7 +5,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client, credentials, Metadata, Server, ServerCredentials, type ServiceError, status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { parse, stringify } from "yaml";
 import { sendTlsBytes } from "./mesh-bytes.ts";
 import { type EdgeEnvoy, edgeEnvoys, startEdgeEnvoy } from "./mesh-edge.ts";
 import { edgeOf, type MeshJob, type MeshLab, openJob, startMeshWorld } from "./mesh-lab.ts";
@@ -42,7 +41,7 @@ beforeAll(async () => {
   chat = await startChat();
   feeds = new Server();
   const port = await startFeeds(feeds);
-  const upstreams = { billing: `127.0.0.1:${chat.port}`, feeds: `127.0.0.1:${port}` };
+  const upstreams = { billing: `127.0.0.1:${chat.port}`, feeds: `h2://127.0.0.1:${port}` };
   const both = { targets: ["billing", "feeds"], upstreams };
   lab = await startMeshWorld({
     policy: join(folder, "policy.yaml"),
@@ -53,8 +52,8 @@ beforeAll(async () => {
       ...(await edgeEnvoys(["asking"], { ...both, mode: "call_out" })(upstream)),
     ],
   });
-  envoys.native = await startEdgeEnvoy(lab.world, "native", http2Feeds);
-  envoys.call_out = await startEdgeEnvoy(lab.world, "asking", http2Feeds);
+  envoys.native = await startEdgeEnvoy(lab.world, "native");
+  envoys.call_out = await startEdgeEnvoy(lab.world, "asking");
 });
 
 afterAll(async () => {
@@ -64,16 +63,6 @@ afterAll(async () => {
   await chat?.close();
   rmSync(folder, { recursive: true, force: true });
 });
-
-/** What is rendered speaks HTTP/1.1 to services; an operator whose service speaks gRPC says so. */
-function http2Feeds(yaml: string): string {
-  const config = parse(yaml);
-  const cluster = config.static_resources.clusters.find(({ name }: { name: string }) => name === "target_feeds");
-  const type = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-  const http2 = { "@type": `type.googleapis.com/${type}`, explicit_http_config: { http2_protocol_options: {} } };
-  cluster.typed_extension_protocol_options = { [type]: http2 };
-  return stringify(config);
-}
 
 interface Chat {
   readonly port: number;

@@ -81,6 +81,13 @@ export interface NginxGatewayConfig extends GatewayBase {
   readonly njs: boolean;
 }
 
+export interface UpstreamConfig {
+  readonly host: string;
+  readonly port: number;
+  /** It speaks HTTP/2, as gRPC does. */
+  readonly http2?: true;
+}
+
 export interface EnvoyGatewayConfig extends GatewayBase {
   readonly kind: "envoy";
   readonly mode: "native" | "call_out";
@@ -95,7 +102,7 @@ export interface EnvoyGatewayConfig extends GatewayBase {
   /** Names of gateways in front: then it takes mutual TLS and assertions. Empty: it takes access tokens. */
   readonly behind: readonly string[];
   readonly listen: { readonly host: string; readonly port: number };
-  readonly upstreams: Readonly<Record<string, { readonly host: string; readonly port: number }>>;
+  readonly upstreams: Readonly<Record<string, UpstreamConfig>>;
   /** Paths on the gateway's machine. */
   readonly tls?: { readonly certFile: string; readonly keyFile: string };
 }

@@ -38,11 +38,13 @@ export const name = (text: string) =>
     .regex(/^[a-z0-9-]{1,16}$/, "must be 1 to 16 of a-z, 0-9 and -")
     .describe(text);
 
+export const addressForm = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$/;
+
 /** `host:port`. */
 export const address = (text: string) =>
   z
     .string()
-    .regex(/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$/, "must be host:port, such as 127.0.0.1:8700")
+    .regex(addressForm, "must be host:port, such as 127.0.0.1:8700")
     .refine((value) => Number(value.slice(value.lastIndexOf(":") + 1)) <= 65_535, "must have a port of at most 65535")
     .describe(text);
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { address, duration, secret, secretFile, url } from "./fields.ts";
+import { address, addressForm, duration, secret, secretFile, url } from "./fields.ts";
 
 /** What every gateway of the inventory says. */
 const inventory = {
@@ -36,6 +36,13 @@ const mode = z
   )
   .optional();
 
+const upstream = z
+  .string()
+  .refine(
+    (text) => addressForm.test(text.replace(/^h2:\/\//, "")),
+    "must be host:port or h2://host:port, such as 127.0.0.1:8080",
+  );
+
 const Envoy = z.strictObject({
   kind: z.literal("envoy").describe("The software: `nginx`, `envoy`, `istio` or `linkerd`."),
   ...inventory,
@@ -68,8 +75,10 @@ const Envoy = z.strictObject({
     .optional(),
   listen: address("Where the rendered configuration listens. Default: 127.0.0.1:10000.").optional(),
   upstreams: z
-    .record(z.string(), address("host:port"))
-    .describe("Address of each target, host:port. Needed for a complete configuration, not for fragments.")
+    .record(z.string(), upstream)
+    .describe(
+      "Address of each target: host:port, or h2://host:port for one that speaks HTTP/2, as gRPC does. Needed for a complete configuration, not for fragments.",
+    )
     .optional(),
   tls: z
     .strictObject({

@@ -28,6 +28,17 @@ describe("gateways", () => {
     });
   });
 
+  test("an upstream may speak HTTP/2", () => {
+    const text = inventory(
+      '{ name: a, kind: envoy, protocol: http, revocation: rest, targets: [b], secret_file: edge.secret, upstreams: { b: "h2://127.0.0.1:9000", c: "127.0.0.1:9001" } }',
+    );
+    const loaded = load(text);
+    expect("config" in loaded && loaded.config.gateways[0]).toMatchObject({
+      upstreams: { b: { host: "127.0.0.1", port: 9000, http2: true }, c: { host: "127.0.0.1", port: 9001 } },
+    });
+    expect(problems(text.replace("h2://", "h3://"))).toEqual(["6:119 invalid_value"]);
+  });
+
   test("a Linkerd needs no secret, since it never asks", () => {
     const text = inventory(
       "{ name: mesh, kind: linkerd, targets: [ledger], namespace: bank, workloads: [{ target: ledger, labels: { app: ledger }, port: 8080 }] }",

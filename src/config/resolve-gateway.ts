@@ -49,10 +49,14 @@ function envoyOf(gateway: RawEnvoy, listen: ListenConfig): Omit<EnvoyGatewayConf
     behind: gateway.behind ?? [],
     listen: parseAddress(gateway.listen ?? "127.0.0.1:10000"),
     upstreams: Object.fromEntries(
-      Object.entries(gateway.upstreams ?? {}).map(([target, text]) => [target, parseAddress(text)]),
+      Object.entries(gateway.upstreams ?? {}).map(([target, text]) => [target, upstreamOf(text)]),
     ),
     ...(gateway.tls === undefined ? {} : { tls: { certFile: gateway.tls.cert_file, keyFile: gateway.tls.key_file } }),
   };
+}
+
+function upstreamOf(text: string): EnvoyGatewayConfig["upstreams"][string] {
+  return text.startsWith("h2://") ? { ...parseAddress(text.slice(5)), http2: true } : parseAddress(text);
 }
 
 /** What every kind shares, filled in by the caller. */

@@ -69,10 +69,18 @@ function upstreamCluster(settings: CheckedSettings, { name, upstream, next }: Fr
   return {
     ...cluster(targetCluster(name), upstream),
     ...(next === undefined ? {} : { transport_socket: ownTls(settings, next) }),
+    ...(upstream.http2 === undefined ? {} : { typed_extension_protocol_options: http2Only }),
   };
 }
 
 const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+const http2Only = {
+  [httpOptions]: {
+    "@type": `type.googleapis.com/${httpOptions}`,
+    explicit_http_config: { http2_protocol_options: {} },
+  },
+};
 
 /** Whatever goes to the broker proves which gateway it is from: questions, polls and streams alike. */
 function proven({ name, directory }: CheckedSettings, protocol: object): object {

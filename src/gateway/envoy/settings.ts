@@ -8,6 +8,11 @@ interface Address {
   readonly port: number;
 }
 
+interface Upstream extends Address {
+  /** It speaks HTTP/2, as gRPC does. */
+  readonly http2?: true;
+}
+
 /** One Envoy of the inventory, as `render` needs it. Paths are absolute, on the machine that Envoy runs on. */
 export interface EnvoyGatewaySettings {
   readonly name: string;
@@ -30,7 +35,7 @@ export interface EnvoyGatewaySettings {
   readonly passesOn?: Readonly<Record<string, string>>;
   readonly listen: Address;
   /** Address of each target's upstream. */
-  readonly upstreams: Readonly<Record<string, Address>>;
+  readonly upstreams: Readonly<Record<string, Upstream>>;
   readonly tls?: { readonly certFile: string; readonly keyFile: string };
   /** Where requests are logged as JSON. */
   readonly accessLog?: string;
@@ -75,7 +80,7 @@ export interface FrontedTarget {
   readonly domains: Domains;
   /** Why every request is asked about; undefined where Envoy decides what it can. */
   readonly whole: string | undefined;
-  readonly upstream: Address | undefined;
+  readonly upstream: Upstream | undefined;
   /** Name of the gateway behind. */
   readonly next: string | undefined;
 }
