@@ -71,16 +71,7 @@ function decisionPoint(compiled: Policy): DecisionPoint {
     },
     mintAssertion: async () => "",
   });
-  return {
-    // A route that is enforced on an observed target refuses bad tokens as well.
-    async answer(question) {
-      const answer = await point.answer(question);
-      const { operation, target } = question;
-      if (answer.outcome !== "would_deny" || operation.kind !== "http") return answer;
-      const { mode } = compiled.unidentified(target, operation.method, operation.path);
-      return mode === "enforce" ? { ...answer, outcome: "deny" } : answer;
-    },
-  };
+  return point;
 }
 
 /** As the broker tells its own tokens from others'. */

@@ -1,114 +1,8 @@
 import { describe, expect, test } from "vitest";
 import type { Decision } from "../core/decision.ts";
-import { WayleaveError } from "../core/errors.ts";
-import type { JobIdentity } from "../core/identity.ts";
-import type { AuditEvent } from "../core/record.ts";
-import type { SessionView } from "../core/session.ts";
-import type { CompiledTarget, Policy } from "../policy/policy.ts";
-import { createDecisionPoint, type DecisionPointDeps, type Question, type TokenVerdict } from "./decision-point.ts";
+import { allow, deny, fakePolicy, good, point, question, target } from "./decision-point.fake.ts";
+import type { TokenVerdict } from "./decision-point.ts";
 import { createLimits } from "./limits.ts";
-
-const identity: JobIdentity = {
-  issuer: "gitlab",
-  issuerType: "gitlab",
-  kind: "job",
-  project: { id: "1042", path: "acme/shop" },
-  pipelineId: "1",
-  job: { id: "7712" },
-  fork: "no",
-  attributes: {},
-  variables: {},
-};
-const view: SessionView = { id: "ses_a", identity, state: "active", openedAt: 0, hardEndAt: 1e15 };
-const target: CompiledTarget = {
-  name: "billing",
-  kind: "http",
-  mode: "enforce",
-  hosts: ["billing.internal"],
-  assertion: "off",
-  proof: "off",
-  encodedSlash: "refuse",
-  onOutage: { keepSeconds: 0 },
-  sharesRoutes: false,
-  streams: false,
-};
-const allow: Decision = {
-  effect: "allow",
-  reason: "allowed",
-  mode: "enforce",
-  rule: "read",
-  policyVersion: "p",
-  facts: [],
-  unconditional: true,
-};
-const deny: Decision = { ...allow, effect: "deny", reason: "no_role", unconditional: false };
-const question: Question = {
-  gateway: "edge-1",
-  target: "billing",
-  operation: { kind: "http", method: "GET", host: "billing.internal", path: "/v1/x", stream: false },
-  authorization: "Bearer good",
-};
-const fakePolicy: Policy = {
-  version: "p",
-  pins: {},
-  denyReason: () => undefined,
-  targets: new Map([["billing", target]]),
-  rolesFor: () => [],
-  deniesFor: () => [],
-  standings: () => [],
-  factsFor: () => [],
-  hostsFor: () => [],
-  decide: () => allow,
-  unidentified: () => ({ pass: false, mode: "enforce" }),
-};
-const good: TokenVerdict = { state: "valid", token: { jti: "j", sessionId: "ses_a", narrowing: {} } };
-
-function point(
-  options: {
-    target?: Partial<CompiledTarget>;
-    decision?: Decision;
-    verdict?: TokenVerdict | Promise<TokenVerdict> | (() => never);
-    pass?: boolean;
-    noteFails?: boolean;
-  } & Partial<DecisionPointDeps> = {},
-) {
-  const noted: AuditEvent[] = [];
-  const compiled = { ...target, ...options.target };
-  const policy: Policy = {
-    ...fakePolicy,
-    targets: new Map([["billing", compiled]]),
-    decide: () => ({ ...(options.decision ?? allow), mode: compiled.mode }),
-    unidentified: () => ({ pass: options.pass ?? false, mode: compiled.mode }),
-  };
-  const clock = { now: () => 1000, monotonic: () => 1000 };
-  const { verdict = good } = options;
-  const made = createDecisionPoint({
-    clock,
-    recorder: {
-      note: (event) => {
-        if (options.noteFails) throw new WayleaveError("journal_unavailable", "full");
-        noted.push(event);
-        return `rec_${noted.length}`;
-      },
-      settled: async () => undefined,
-    },
-    limits: createLimits(clock),
-    durableBeforeAnswer: false,
-    policy: () => policy,
-    session: (id) => (id === "ses_a" ? { view, facts: {} } : undefined),
-    revoked: () => false,
-    assertion: async () => (typeof verdict === "function" ? verdict() : verdict),
-    token: () => (typeof verdict === "function" ? verdict() : verdict),
-    subject: () => "spiffe://acme.example/ci/gitlab/1042",
-    passesOn: () => false,
-    fingerprint: () => "fp_x",
-    onFault: () => undefined,
-    newTraceparent: () => `00-${"a".repeat(32)}-${"b".repeat(16)}-01`,
-    mintAssertion: async () => "signed",
-    ...options,
-  });
-  return { made, noted };
-}
 
 test("a warm token is answered at once, recorded, and never lets its Authorization travel on", () => {
   const { made, noted } = point();
@@ -313,77 +207,19 @@ test("an allow carries an assertion where another gateway stands behind for the 
   expect(await refused.made.answer(question)).not.toHaveProperty("assertion");
 });
 
-describe("behind another gateway", () => {
-  const behind: Question = { ...question, assertion: "signed" };
-  const named: TokenVerdict = {
-    state: "valid",
-    token: {
-      jti: "rec_0",
-      sessionId: "ses_a",
-      narrowing: { targets: ["billing"], roles: ["read"] },
-      names: ({ target, operation }) => target === "billing" && operation.kind === "http" && operation.path === "/v1/x",
-    },
-  };
-
-  test("the assertion is who calls, goes on unchanged, and Authorization is left alone", async () => {
-    const { made } = point({ verdict: named, token: () => expect.unreachable("the access token was looked at") });
-    expect(await made.answer(behind)).toMatchObject({
-      outcome: "allow",
-      session: "ses_a",
-      assertion: "signed",
-      consumesAuthorization: false,
-      cacheSeconds: 0,
-    });
-  });
-
-  test("policy is asked with the assertion's narrowing, and told that the request was counted", async () => {
-    const asked: object[] = [];
-    const { made } = point({ verdict: named });
-    const watched = point({
-      verdict: named,
+test("a bad token on an enforced route of an observed target is refused, and on an observed one of an enforced target is not", async () => {
+  const bad: TokenVerdict = { state: "ours" };
+  const ask = (mode: "observe" | "enforce", route: "observe" | "enforce") =>
+    point({
+      verdict: bad,
       policy: () => ({
         ...fakePolicy,
-        decide: (request) => {
-          asked.push(request);
-          return allow;
-        },
+        targets: new Map([["billing", { ...target, mode }]]),
+        unidentified: () => ({ pass: false, mode: route }),
       }),
-    });
-    await made.answer(behind);
-    await watched.made.answer(behind);
-    expect(asked).toMatchObject([
-      { narrowing: { targets: ["billing"], roles: ["read"] }, counted: true, gateway: "edge-1" },
-    ]);
-  });
-
-  test("a target that requires an assertion gets the one at hand, and a proof was seen in front", async () => {
-    const { made } = point({
-      verdict: named,
-      target: { assertion: "required", proof: "required" },
-      mintAssertion: () => expect.unreachable("a second assertion was made"),
-    });
-    expect(await made.answer(behind)).toMatchObject({ outcome: "allow", assertion: "signed" });
-  });
-
-  test.each([
-    { why: "no assertion", more: { assertion: "" }, verdict: named, reason: "no_credential" },
-    { why: "an unusable one", more: {}, verdict: { state: "ours" } as const, reason: "credential_invalid" },
-    {
-      why: "one for another path",
-      more: { operation: { ...behind.operation, path: "/v1/y" } as Question["operation"] },
-      verdict: named,
-      reason: "credential_invalid",
-    },
-    {
-      why: "one of a session that is not here",
-      more: {},
-      verdict: { ...named, token: { ...named.token, sessionId: "ses_b" } } as const,
-      reason: "session_unknown",
-    },
-  ])("$why is refused, also beside a good access token", async ({ more, verdict, reason }) => {
-    const { made } = point({ verdict });
-    const answer = await made.answer({ ...behind, ...more });
-    expect(answer).toMatchObject({ outcome: "deny", reason });
-    expect(answer).not.toHaveProperty("assertion");
-  });
+    }).made.answer(question);
+  expect(await ask("observe", "enforce")).toMatchObject({ outcome: "deny", reason: "credential_invalid" });
+  expect(await ask("enforce", "observe")).toMatchObject({ outcome: "would_deny" });
+  expect(await ask("observe", "observe")).toMatchObject({ outcome: "would_deny" });
+  expect(await ask("enforce", "enforce")).toMatchObject({ outcome: "deny" });
 });

@@ -210,19 +210,22 @@ const unknownTarget: Finding = { reason: "target_unknown", outcome: "deny", ours
 function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Finding {
   const { question, bearer, verdict } = asked;
   const ours = verdict.state !== "foreign";
-  const refused = target.mode === "observe" ? "would_deny" : "deny";
-  if (question.ambiguity !== undefined) return { reason: "ambiguous_request", outcome: refused, ours };
+  if (question.ambiguity !== undefined) {
+    // What can be read in two ways is of no route.
+    return { reason: "ambiguous_request", outcome: target.mode === "observe" ? "would_deny" : "deny", ours };
+  }
+  const refused = () => (routeMode(deps, question, target) === "observe" ? "would_deny" : "deny");
   if (verdict.state === "foreign") return unidentified(deps, question, bearer !== undefined && bearer !== "", target);
   if (verdict.state === "ours") {
-    return { reason: "credential_invalid", outcome: refused, ours, token: deps.fingerprint(bearer ?? "") };
+    return { reason: "credential_invalid", outcome: refused(), ours, token: deps.fingerprint(bearer ?? "") };
   }
   const session = deps.session(verdict.token.sessionId);
   if (session === undefined) {
-    return { reason: "session_unknown", outcome: refused, ours, token: deps.fingerprint(bearer ?? "") };
+    return { reason: "session_unknown", outcome: refused(), ours, token: deps.fingerprint(bearer ?? "") };
   }
   const { view } = session;
   const unusable = unusableReason(deps, verdict, question, target);
-  if (unusable !== undefined) return { reason: unusable, outcome: refused, ours, view };
+  if (unusable !== undefined) return { reason: unusable, outcome: refused(), ours, view };
   const decision = deps.policy().decide(
     {
       session: view,
@@ -238,6 +241,12 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
   );
   const outcome = decision.effect === "allow" ? "allow" : decision.mode === "observe" ? "would_deny" : "deny";
   return { reason: decision.reason, outcome, ours, view, decision };
+}
+
+/** A route may be enforced on an observed target, and the other way round. */
+function routeMode(deps: DecisionPointDeps, { operation }: Question, target: CompiledTarget): CompiledTarget["mode"] {
+  if (operation.kind !== "http") return target.mode;
+  return deps.policy().unidentified(target.name, operation.method, operation.path).mode;
 }
 
 function unusableReason(

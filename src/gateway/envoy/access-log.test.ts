@@ -58,6 +58,18 @@ describe("a line of an Envoy's file", () => {
     });
   });
 
+  test("tells the same with the claims one by one, as it is rendered", () => {
+    const claims = {
+      session,
+      subject: payload.sub,
+      roles: payload.roles,
+      policy: payload.pol,
+      transaction: payload.txn,
+    };
+    expect(read({ jwt: undefined, ...claims })).toEqual(read());
+    expect(read({ jwt: undefined, ...claims, session: null })).not.toHaveProperty("subject");
+  });
+
   test("that asked tells what the broker said", () => {
     const authz = {
       decision: "deny",
