@@ -2,6 +2,14 @@ import { defineConfig } from "vitest/config";
 
 const architecture = "test/architecture.test.ts";
 
+/** Long suites that measure no time and share nothing: they run side by side, so that all of it stays under a coffee. */
+const sideBySide = [
+  "test/*hostile*.test.ts",
+  "test/envoy-{discovery,guide,native,native-chain,sds}.test.ts",
+  "test/{policy-agreement,policy-check,spiffe,spiffe-federation,workload-api}.test.ts",
+];
+const slow = { testTimeout: 60_000, hookTimeout: 60_000 };
+
 export default defineConfig({
   test: {
     // Node 22 still warns about node:sqlite; the warning is known and would bury the results.
@@ -19,15 +27,18 @@ export default defineConfig({
       },
       {
         extends: true,
+        test: { name: "gateways", include: sideBySide, maxWorkers: 2, sequence: { groupOrder: 2 }, ...slow },
+      },
+      {
+        extends: true,
         test: {
           name: "system",
           include: ["test/**/*.test.ts"],
-          exclude: [architecture],
-          // Real servers on real sockets: one file at a time, after the unit tests, with time to start.
+          exclude: [architecture, ...sideBySide],
+          // Real servers on real sockets: one file at a time, after the others, with time to start.
           fileParallelism: false,
-          sequence: { groupOrder: 2 },
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          sequence: { groupOrder: 3 },
+          ...slow,
         },
       },
     ],
