@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench setup format clean
 
-# What is given to make (NODE=22, ONCE=1, JOB=buildkite, GATEWAY=nginx) reaches the recipes' environment by itself.
+# What is given to make (NODE=22, ONCE=1, JOB=buildkite, GATEWAY=mesh) reaches the recipes' environment by itself.
 
 WITH_NODE := sh scripts/with-node.sh
 STEP := sh scripts/step.sh
@@ -12,7 +12,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1~\2/p' Makefile | awk -F '~' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 	@printf '\n  NODE=22|24 with any of them runs it on that Node, fetched from npm.\n'
 
-demo: setup ## tell the story with a real gateway: ONCE=1 then stop, JOB=gitlab|buildkite, GATEWAY=nginx
+demo: setup ## tell the story: ONCE=1 then stop, JOB=gitlab|buildkite, GATEWAY=nginx|mesh
 	@exec bin/wayleave demo
 
 test: setup static ## everything: format, lint, types, unused code, unit tests, real servers
