@@ -46,7 +46,7 @@ async function tellSteps(tell: StoryOptions["tell"], world: DemoWorld, ci: Ci, n
     assertion,
     method: "POST",
     path: "/v1/releases",
-    what: "from the edge, signed for the read",
+    what: "from the edge, signed for a read",
     expect: 401,
     note: () => "envoy: signed for another request",
   });

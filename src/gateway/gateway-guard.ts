@@ -7,6 +7,11 @@ export interface GuardedGateway {
   readonly secretHashes: readonly string[];
 }
 
+/** What is kept of a configured secret: `GuardedGateway.secretHashes` holds these. */
+export function secretHash(secret: string): string {
+  return hash("sha256", secret);
+}
+
 /** The gateway that a name and a secret prove, or undefined. An unknown name costs the same comparison as a known one. */
 export type GatewayGuard<G extends GuardedGateway> = (
   name: string | undefined,

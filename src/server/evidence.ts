@@ -1,4 +1,3 @@
-import { hash } from "node:crypto";
 import type { GatewayLogRouteDeps } from "../api/gateway-log.ts";
 import type { VerifyRouteDeps } from "../api/verify.ts";
 import { gitlabJobLog } from "../ci/gitlab/job-log.ts";
@@ -11,7 +10,7 @@ import { readEnvoyLine } from "../gateway/envoy/access-log.ts";
 import { accessLogMethods } from "../gateway/envoy/access-log-service.ts";
 import type { EvidenceGateway, LineReader } from "../gateway/evidence.ts";
 import { createEvidenceIntake, type EvidenceIntake } from "../gateway/evidence-intake.ts";
-import { createGatewayGuard } from "../gateway/gateway-guard.ts";
+import { createGatewayGuard, secretHash } from "../gateway/gateway-guard.ts";
 import { readNginxLine } from "../gateway/nginx/access-log.ts";
 import type { JobLogReading } from "../gateway/story-facts.ts";
 import type { GrpcMethods } from "../grpc/method.ts";
@@ -89,7 +88,7 @@ export function connectEvidence(deps: {
 }
 
 function evidenceGateway({ name, kind, targets, secret }: GatewayConfig) {
-  return { name, hop: kind, targets, secretHashes: [hash("sha256", secret)] };
+  return { name, hop: kind, targets, secretHashes: [secretHash(secret)] };
 }
 
 /** From memory while the session is known there, else from its record: logs may come late. */

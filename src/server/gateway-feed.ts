@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import type { Config, EnvoyGatewayConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Recorder } from "../core/record.ts";
@@ -6,6 +6,7 @@ import { assertionLifeMs } from "../credential/assertion.ts";
 import type { KeyRing } from "../credential/keys.ts";
 import { createRefusalsDiscovery, type RefusalsDiscovery } from "../gateway/envoy/discovery.ts";
 import { refusalsConfig } from "../gateway/envoy/refusals.ts";
+import { secretHash } from "../gateway/gateway-guard.ts";
 import { watchRefused } from "../session/refused.ts";
 import type { SessionTable } from "../session/table.ts";
 import { createGatewayReports, type GatewayReports } from "./gateway-reports.ts";
@@ -47,7 +48,7 @@ export function connectGatewayFeed(deps: {
       .filter((gateway) => gateway.kind === "envoy")
       .map((gateway) => ({
         name: gateway.name,
-        secretHashes: [createHash("sha256").update(gateway.secret).digest("hex")],
+        secretHashes: [secretHash(gateway.secret)],
         ttlMs: gateway.revocationTtlMs,
         // The name says the policy, and each one that follows asks by the name it was rendered with.
         config: (validUntil) =>

@@ -1,4 +1,4 @@
-import { hash, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { decodeJwt } from "jose";
 import type { Dialect } from "../api/authz.ts";
 import type { Config, GatewayConfig } from "../config/config.ts";
@@ -10,6 +10,7 @@ import { mintAssertion, pathHash, verifyAssertion } from "../credential/assertio
 import { createTokenCache } from "../credential/token-cache.ts";
 import { createDecisionPoint, type DecisionPoint, type TokenVerdict } from "../gateway/decision-point.ts";
 import { createEnvoyCheck } from "../gateway/envoy/check.ts";
+import { secretHash } from "../gateway/gateway-guard.ts";
 import { createLimits } from "../gateway/limits.ts";
 import { createNginxDialect } from "../gateway/nginx/dialect.ts";
 import type { GrpcMethods } from "../grpc/method.ts";
@@ -106,7 +107,7 @@ function askers({ gateways, trustDomain }: Config, kind: GatewayConfig["kind"]) 
     .map((gateway) => ({
       name: gateway.name,
       targets: gateway.targets,
-      secretHashes: [hash("sha256", gateway.secret)],
+      secretHashes: [secretHash(gateway.secret)],
       peers: gateway.kind === "envoy" ? gateway.behind.map((front) => gatewaySpiffeId(trustDomain, front)) : [],
     }));
 }

@@ -1,11 +1,10 @@
-import { hash } from "node:crypto";
 import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import { toPem } from "../credential/ca-authority.ts";
 import { gatewaySecrets } from "../gateway/envoy/sds-gateways.ts";
-import { createGatewayGuard } from "../gateway/gateway-guard.ts";
+import { createGatewayGuard, secretHash } from "../gateway/gateway-guard.ts";
 import type { GrpcMethods } from "../grpc/method.ts";
 import { createGrpcServer } from "../grpc/server.ts";
 import type { Spiffe } from "./spiffe.ts";
@@ -33,7 +32,7 @@ export function secretMethods(deps: {
       return () => clearTimeout(timer);
     },
     trustDomain: config.trustDomain,
-    guard: createGatewayGuard(envoys.map(({ name, secret }) => ({ name, secretHashes: [hash("sha256", secret)] }))),
+    guard: createGatewayGuard(envoys.map(({ name, secret }) => ({ name, secretHashes: [secretHash(secret)] }))),
     mint: spiffe.mintGatewaySvid,
     bundles: () => new Map([...spiffe.roots()].map(([domain, roots]) => [domain, toPem(roots)])),
     onBundles: spiffe.onBundleChange,

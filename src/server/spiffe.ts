@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { CallerDeps } from "../api/session-caller.ts";
 import type { SvidRouteDeps } from "../api/svid.ts";
@@ -20,7 +20,7 @@ import { createX509Signer } from "../credential/svid-x509.ts";
 import type { BundleDocument } from "../credential/trust-bundle.ts";
 import { type BundleFeed, openBundleFeed } from "../credential/trust-bundle-feed.ts";
 import { type OwnBundle, openOwnBundle } from "../credential/trust-bundle-own.ts";
-import { createGatewayGuard } from "../gateway/gateway-guard.ts";
+import { createGatewayGuard, secretHash } from "../gateway/gateway-guard.ts";
 import { createSessionSvids, type SvidDeps } from "../session/svid.ts";
 import { bundleFetch } from "./spiffe-fetch.ts";
 
@@ -211,7 +211,7 @@ function gatewayGuard({ gateways }: Config): SvidRouteDeps["gateway"] {
   const guard = createGatewayGuard(
     gateways
       .filter(({ secret }) => secret !== "")
-      .map(({ name, secret }) => ({ name, secretHashes: [createHash("sha256").update(secret).digest("hex")] })),
+      .map(({ name, secret }) => ({ name, secretHashes: [secretHash(secret)] })),
   );
   return (name, secret) => guard(name, secret)?.name;
 }

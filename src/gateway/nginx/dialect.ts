@@ -1,13 +1,10 @@
-import { hash, timingSafeEqual } from "node:crypto";
 import type { Answer, DecisionPoint, Question } from "../decision-point.ts";
+import { createGatewayGuard, type GatewayGuard, type GuardedGateway } from "../gateway-guard.ts";
 import { type Asked, readHeaders } from "./auth-request.ts";
 import { type AuthResponse, answerResponse, type Refusal, refusalResponse } from "./auth-response.ts";
 
 /** A gateway that may ask, as the configuration names it. */
-export interface NginxGateway {
-  readonly name: string;
-  /** SHA-256 of each accepted secret, 64 hex digits; two while one is being replaced. */
-  readonly secretHashes: readonly string[];
+export interface NginxGateway extends GuardedGateway {
   /** Targets it fronts; it may ask about no other. */
   readonly targets: readonly string[];
 }
@@ -33,7 +30,7 @@ export type NginxDialect = (request: AuthRequest) => AuthResponse | Promise<Auth
  * Not checked: the path of the endpoint; the router knows it. Throws `TypeError` for a hash that is no SHA-256.
  */
 export function createNginxDialect(options: NginxDialectOptions): NginxDialect {
-  const gateways = new Map(options.gateways.map((gateway) => [gateway.name, prepare(gateway)]));
+  const guard = createGatewayGuard(options.gateways);
   const refuse = (refusal: Refusal): AuthResponse => {
     options.onRefused?.(refusal);
     return refusalResponse(refusal);
@@ -42,7 +39,7 @@ export function createNginxDialect(options: NginxDialectOptions): NginxDialect {
     try {
       const asked = readHeaders(request.method, request.rawHeaders);
       if ("refusal" in asked) return refuse(asked.refusal);
-      const refusal = admit(gateways.get(asked.gateway), asked);
+      const refusal = admit(guard, asked);
       if (refusal !== undefined) return refuse(refusal);
       const answer = options.decisionPoint.answer(question(asked));
       const finish = (found: Answer): AuthResponse => answerResponse(found, asked.unstrippable);
@@ -53,31 +50,11 @@ export function createNginxDialect(options: NginxDialectOptions): NginxDialect {
   };
 }
 
-interface PreparedGateway {
-  readonly hashes: readonly Uint8Array[];
-  readonly targets: ReadonlySet<string>;
-}
-
-function prepare(gateway: NginxGateway): PreparedGateway {
-  const hashes = gateway.secretHashes.map((hex) => {
-    if (!/^[0-9a-f]{64}$/i.test(hex)) throw new TypeError(`gateway ${gateway.name}: a secret hash is 64 hex digits`);
-    return Buffer.from(hex, "hex");
-  });
-  return { hashes, targets: new Set(gateway.targets) };
-}
-
-const noHashes: readonly Uint8Array[] = [new Uint8Array(32)];
-
-function admit(gateway: PreparedGateway | undefined, asked: Asked): Refusal | undefined {
-  const presented = hash("sha256", asked.secret, "buffer");
-  let known = false;
-  // An unknown gateway costs the same comparison as a known one.
-  for (const expected of gateway?.hashes ?? noHashes) known = timingSafeEqual(expected, presented) || known;
-  if (gateway === undefined || !known) {
-    return { reason: "gateway_unauthenticated", detail: "unknown gateway or wrong secret" };
-  }
-  if (gateway.targets.has(asked.target)) return undefined;
-  return { reason: "target_unknown", detail: "the gateway does not front this target", gateway: asked.gateway };
+function admit(guard: GatewayGuard<NginxGateway>, { gateway, secret, target }: Asked): Refusal | undefined {
+  const proven = guard(gateway, secret);
+  if (proven === undefined) return { reason: "gateway_unauthenticated", detail: "unknown gateway or wrong secret" };
+  if (proven.targets.includes(target)) return undefined;
+  return { reason: "target_unknown", detail: "the gateway does not front this target", gateway };
 }
 
 function question(asked: Asked): Question {

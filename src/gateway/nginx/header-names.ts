@@ -1,33 +1,22 @@
+import * as stripped from "../stripped-headers.ts";
+
 /**
  * The headers that say who is calling, or what the request "really" is. Rendering strips them, the dialect refuses their
  * look-alikes, the lint knows when a configuration loses the strip: one list for the three.
  */
 
-/** What only Wayleave may say to an upstream or to a gateway. */
-export const identityHeaders = [
-  "X-Wayleave-Authorization",
-  "X-Wayleave-Decision",
-  "X-Wayleave-Gateway",
-  "X-Wayleave-Gateway-Secret",
-  "X-Wayleave-Job",
-  "X-Wayleave-Reason",
-  "X-Wayleave-Record",
-  "X-Wayleave-Role",
-  "X-Wayleave-Session",
-  "X-Wayleave-Subject",
-  "X-Wayleave-Target",
-  "X-Wayleave-Traceparent",
-  "Txn-Token",
-] as const;
+/** What only Wayleave may say to an upstream or to a gateway, as people write it in a configuration. */
+export const identityHeaders: readonly string[] = stripped.identityHeaders.map(headerCase);
 
 /** Headers by which frameworks let a request change its own method or URL. */
-export const overrideHeaders = [
-  "X-HTTP-Method-Override",
-  "X-HTTP-Method",
-  "X-Method-Override",
-  "X-Original-URL",
-  "X-Rewrite-URL",
-] as const;
+export const overrideHeaders: readonly string[] = stripped.overrideHeaders.map(headerCase);
+
+/** `x-http-method` as `X-HTTP-Method`. */
+function headerCase(name: string): string {
+  const word = (text: string) =>
+    text === "http" || text === "url" ? text.toUpperCase() : text.charAt(0).toUpperCase() + text.slice(1);
+  return name.split("-").map(word).join("-");
+}
 
 /** What the auth location says about the client's request, and what proxies say of the same; a client's own copy is noise. */
 export const originalHeaders = [
