@@ -3,7 +3,7 @@ import { noCounts } from "../src/core/decision.ts";
 import { noFacts } from "../src/core/fact.ts";
 import type { JobIdentity, Vocabulary } from "../src/core/identity.ts";
 import type { SessionView } from "../src/core/session.ts";
-import type { HttpOperation } from "../src/core/target.ts";
+import type { NatsOperation, Operation } from "../src/core/target.ts";
 import { compile } from "../src/policy/compile.ts";
 import type { PolicyModel } from "../src/policy/model.ts";
 import { deny, policyModel, role, selector, target } from "../src/policy/policy.fake.ts";
@@ -11,7 +11,7 @@ import { machine, median, table, thousands } from "./machine.ts";
 
 /**
  * Decisions per second on one core: the same mix for a policy of 10 roles and for one of 10,000 roles over 2,000 projects,
- * rounds of both taken in turn. Measured in CPU time of the whole process, garbage collection included, so that a busy
+ * rounds of both taken in turn; and the same for NATS, where each job has 50 patterns. Measured in CPU time of the whole process, garbage collection included, so that a busy
  * machine changes it little; the wall clock is printed beside it. `node bench/decision.ts [--json] [--rounds 9]`
  */
 
@@ -61,14 +61,50 @@ function buildSessions(projects: number, count: number): readonly SessionView[] 
       refType: "branch",
       fork: "no",
       attributes: { project: [path], group: [path.split("/")[0] ?? ""], ref: "main" },
-      variables: { "job.project_id": String(project) },
+      variables: { "job.project_id": String(project), "environment.slug": "production" },
     };
     return { id: `ses_${at}`, identity, state: "active", openedAt: now, hardEndAt: now + 3_600_000 };
   });
 }
 
+/** Five roles a project, 50 patterns altogether; one deny. */
+function buildNatsPolicy(projects: number): PolicyModel {
+  const roles = Array.from({ length: projects * 5 }, (_, at) => {
+    const services = Array.from({ length: 3 }, (_, service) => `service-${at % 5}-${service}`);
+    const events = [
+      ...services.flatMap((service) => [
+        `pub build.${service}.\${environment.slug}.*`,
+        `sub deploy.${service}.> workers`,
+      ]),
+      ...services.map((service) => `req svc.${service}.*.ask`),
+      `pull STREAM-${at % 5}.worker`,
+    ];
+    return role(`role-${at}`, { events }, { for: [selector({ project: projectPath(Math.floor(at / 5)) })] });
+  });
+  const closed = deny("no-secret", { operations: { events: ["sub deploy.*.secret", "pub build.*.*.secret"] } });
+  return policyModel({ targets: [target("events", "nats")], roles, deny: [closed] });
+}
+
+/** About two allows to one deny, as for HTTP. */
+const natsOperations: readonly (readonly [string, NatsOperation])[] = (
+  [
+    ["pub", "build.service-0-1.production.done"],
+    ["pub", "build.service-4-2.production.failed"],
+    ["req", "svc.service-2-0.eu.ask"],
+    ["sub", "deploy.service-1-1.started"],
+    ["pull", "STREAM-3.worker"],
+    ["pub", "build.service-3-0.production.started"],
+    ["pub", "build.service-0-1.production.secret"],
+    ["pub", "build.service-9-9.production.done"],
+    ["sub", "deploy.other.>"],
+  ] as const
+).map(([verb, subject]) => [
+  "events",
+  { kind: "nats", verb, subject, ...(verb === "sub" ? { queue: "workers" } : {}) },
+]);
+
 /** About two allows to one deny: no role, a deny rule, another host. */
-const operations: readonly (readonly [string, HttpOperation])[] = (
+const httpOperations: readonly (readonly [string, Operation])[] = (
   [
     ["billing", "GET", "/v1/items/0/lines/7"],
     ["invoices", "GET", "/v1/health"],
@@ -90,6 +126,7 @@ interface Round {
 }
 
 interface Subject {
+  readonly kind: "http" | "nats";
   readonly roles: number;
   readonly projects: number;
   /** Sessions that ask, in random order: what they touch competes for the processor's cache. */
@@ -97,8 +134,9 @@ interface Subject {
   readonly round: () => Round;
 }
 
-function buildSubject(projects: number, live: number): Subject {
-  const model = buildPolicy(projects);
+function buildSubject(kind: Subject["kind"], projects: number, live: number): Subject {
+  const model = kind === "http" ? buildPolicy(projects) : buildNatsPolicy(projects);
+  const operations = kind === "http" ? httpOperations : natsOperations;
   const policy = compile(model, vocabulary);
   const sessions = buildSessions(projects, live);
   // A fixed random order of sessions and operations: the same for every round, and no pattern for a cache to learn.
@@ -122,12 +160,14 @@ function buildSubject(projects: number, live: number): Subject {
     const { user, system } = process.cpuUsage(before);
     return { cpu: (user + system) / 1000, wall: performance.now() - start, allowed };
   };
-  return { roles: model.roles.length, projects, live, round };
+  return { kind, roles: model.roles.length, projects, live, round };
 }
 
 const few = 2;
 const many = 2000;
-const subjects = [500, 2000].flatMap((live) => [buildSubject(few, live), buildSubject(many, live)]);
+const subjects = (["http", "nats"] as const).flatMap((kind) =>
+  [500, 2000].flatMap((live) => [buildSubject(kind, few, live), buildSubject(kind, many, live)]),
+);
 const rounds = Math.max(1, Number(options.rounds));
 const measured = subjects.map((): Round[] => []);
 for (let round = -2; round < rounds; round++) {
@@ -138,9 +178,10 @@ for (let round = -2; round < rounds; round++) {
 }
 
 const rate = (ms: readonly number[]) => Math.round((decisionsPerRound / median(ms)) * 1000);
-const results = subjects.map(({ roles, projects, live }, at) => {
+const results = subjects.map(({ kind, roles, projects, live }, at) => {
   const runs = measured[at] ?? [];
   return {
+    kind,
     roles,
     projects,
     sessions: live,
@@ -154,22 +195,23 @@ const results = subjects.map(({ roles, projects, live }, at) => {
 const ratios = results.flatMap((result, at) => {
   const before = results[at - 1];
   if (before === undefined || result.projects !== many) return [];
-  const { sessions, decisions_per_cpu_second } = result;
-  return [{ sessions, ratio: before.decisions_per_cpu_second / decisions_per_cpu_second }];
+  const { kind, sessions, decisions_per_cpu_second } = result;
+  return [{ kind, sessions, ratio: before.decisions_per_cpu_second / decisions_per_cpu_second }];
 });
 
 if (options.json) console.log(JSON.stringify({ benchmark: "decision", rounds, results, ratios, machine: machine() }));
 else {
   console.log(`decision function, sessions in random order, median of ${rounds} rounds of 1,000,000\n`);
-  const head = ["roles", "projects", "sessions", "per CPU second", "per second", "allowed"];
+  const head = ["kind", "roles", "projects", "sessions", "per CPU second", "per second", "allowed"];
   const rows = results.map((result) => [
+    result.kind,
     ...[result.roles, result.projects, result.sessions].map(thousands),
     ...[result.decisions_per_cpu_second, result.decisions_per_second].map(thousands),
     `${Math.round(result.allowed * 100)} %`,
   ]);
   console.log(table([head, ...rows]));
-  for (const { sessions, ratio } of ratios) {
-    console.log(`\n10 roles over 10,000, with ${thousands(sessions)} sessions: ${ratio.toFixed(2)}`);
+  for (const { kind, sessions, ratio } of ratios) {
+    console.log(`\n${kind}: 10 roles over 10,000, with ${thousands(sessions)} sessions: ${ratio.toFixed(2)}`);
   }
   console.log(`\n${machine()}`);
 }

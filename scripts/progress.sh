@@ -8,7 +8,7 @@ esac
 begin() { # NAME WHAT
   step=$1
   started=$(now_ms)
-  if [ -t 1 ]; then printf '%-9s%s …' "$step" "$2"; fi
+  if [ -t 1 ]; then printf '%-12s%s …' "$step" "$2"; fi
 }
 
 end() { # OUTCOME
@@ -17,11 +17,11 @@ end() { # OUTCOME
   # printf pads bytes, and the arrow is three of them: counted here, so that the times line up.
   pad=$((46 - $(printf '%s' "$1" | wc -m)))
   [ "$pad" -gt 1 ] || pad=1
-  printf '%-9s%s%*s%3d.%d s\n' "$step" "$1" "$pad" '' "$((spent / 1000))" "$((spent % 1000 / 100))"
+  printf '%-12s%s%*s%3d.%d s\n' "$step" "$1" "$pad" '' "$((spent / 1000))" "$((spent % 1000 / 100))"
 }
 
 said() { # NAME OUTCOME, for a step that took no time
-  printf '%-9s%s\n' "$1" "$2"
+  printf '%-12s%s\n' "$1" "$2"
 }
 
 fail() { # CAUSE FIX

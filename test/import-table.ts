@@ -8,6 +8,7 @@ const belowApi = [
   "credential",
   "gateway",
   "gateway/*",
+  "events",
   "audit",
   "store",
   "proto",
@@ -26,6 +27,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   identity: ["core"],
   ci: ["core", "ci/*"],
   "ci/*": ["core", "ci"],
+  events: ["core", "policy"],
   session: ["core"],
   credential: ["core"],
   audit: ["core"],
@@ -80,6 +82,12 @@ export const alsoAllowed: readonly {
     to: /^src\/server\.ts$/,
     only: "lazy",
     because: "these two commands are a server; every other command talks HTTP to one",
+  },
+  {
+    from: /^src\/cli\/nats-gateway\.ts$/,
+    to: /^src\/server\/nats-gateway-process\.ts$/,
+    only: "lazy",
+    because: "a gateway of its own process is a server too; it needs nothing of the broker's but its address",
   },
   {
     from: /^src\/cli\/demo\.ts$/,

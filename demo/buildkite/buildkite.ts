@@ -23,9 +23,10 @@ import {
   startJob,
 } from "./builds.ts";
 import { type OidcRequest, oidcClaims, refusalOf } from "./oidc-token.ts";
+import { type ApiFault, answerRest } from "./rest.ts";
 import type { Build, BuildkiteEvent, Job, Pipeline, World } from "./types.ts";
 import { uuidV7 } from "./uuid-v7.ts";
-import { buildView, webhookBody } from "./views.ts";
+import { webhookBody } from "./views.ts";
 import { webhookSignature } from "./webhook-signature.ts";
 
 export interface BuildkiteOptions extends ListenOptions {
@@ -69,6 +70,8 @@ export interface Buildkite {
   /** Replaces the signing key; the old one leaves the JWKS at once. */
   rotateKey(): Promise<void>;
   setReachable(reachable: boolean, how?: Outage): void;
+  /** Makes every REST request fail, until called with `undefined`. */
+  setApiFault(fault: ApiFault | undefined): void;
   /** A REST token; `read_builds` unless said. */
   createApiToken(scopes?: readonly string[]): string;
   addWebhook(options: WebhookOptions): void;
@@ -107,10 +110,12 @@ export async function startBuildkite(options: BuildkiteOptions): Promise<Buildki
     builds: [],
     jobs: new Map(),
   };
+  let fault: ApiFault | undefined;
   const listener = await listen(options, (request) => {
+    if (request.path.startsWith("/v2/")) return answerRest({ world, apiTokens, issuer }, fault, request);
     const found = findRoute(routes, request.method, request.path);
     if (!found) return notFound;
-    return found.route.handle({ world, key, apiTokens, issuer }, found.params, request);
+    return found.route.handle({ world, key, issuer }, found.params, request);
   });
   const issuer = options.externalUrl ?? listener.origin;
   return {
@@ -137,9 +142,10 @@ export async function startBuildkite(options: BuildkiteOptions): Promise<Buildki
       apiTokens.set(token, scopes);
       return token;
     },
-    addWebhook: (hook) => {
-      webhooks.push(hook);
+    setApiFault: (next) => {
+      fault = next;
     },
+    addWebhook: (hook) => void webhooks.push(hook),
     deliveries: deliveries.all,
     holdHooks: deliveries.hold,
     releaseHooks: deliveries.release,
@@ -154,7 +160,6 @@ export async function startBuildkite(options: BuildkiteOptions): Promise<Buildki
 interface Context {
   readonly world: World;
   readonly key: SigningKey;
-  readonly apiTokens: ReadonlyMap<string, readonly string[]>;
   readonly issuer: string;
 }
 
@@ -171,31 +176,8 @@ const routes: readonly Route<Context>[] = [
     pattern: "/.well-known/jwks",
     handle: ({ key }) => ({ status: 200, body: { keys: [key.jwk] } }),
   },
-  {
-    method: "GET",
-    pattern: "/v2/organizations/:organization/pipelines/:pipeline/builds/:number",
-    handle: answerBuild,
-  },
   { method: "POST", pattern: "/v3/jobs/:id/oidc/tokens", handle: answerToken },
 ];
-
-function answerBuild(
-  { world, apiTokens, issuer }: Context,
-  params: Readonly<Record<string, string>>,
-  request: Request,
-) {
-  const token = /^Bearer (.+)$/i.exec(request.headers.authorization ?? "")?.[1];
-  const scopes = apiTokens.get(token ?? "");
-  if (!scopes)
-    return { status: 401, body: { message: "Authentication required. Please supply a valid API Access Token" } };
-  if (!scopes.includes("read_builds"))
-    return { status: 403, body: { message: "Forbidden: your access token lacks the read_builds scope" } };
-  const build = world.builds.find(
-    (candidate) => candidate.pipeline.slug === params.pipeline && String(candidate.number) === params.number,
-  );
-  if (!build || world.organization.slug !== params.organization) return notFound;
-  return { status: 200, body: buildView(build, issuer) };
-}
 
 async function answerToken(
   context: Context,

@@ -5,6 +5,10 @@ import { uuidV7 } from "./uuid-v7.ts";
 export interface PipelineOptions {
   readonly slug: string;
   readonly repository?: string;
+  /** Branches it builds; any when absent. */
+  readonly branches?: readonly string[];
+  /** Steps of a build that is created by the API. Default: one, `deploy`. */
+  readonly steps?: readonly string[];
   /** Name of the cluster and key of the queue; a pipeline without them is unclustered. */
   readonly cluster?: string;
   readonly queue?: string;
@@ -26,6 +30,8 @@ export interface BuildOptions {
   readonly source?: BuildSource;
   readonly creator?: { readonly name: string; readonly email: string };
   readonly pullRequest?: PullRequest;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly metaData?: Readonly<Record<string, string>>;
   /** A string is a step's name and its key. */
   readonly steps: readonly (string | StepOptions)[];
 }
@@ -39,6 +45,8 @@ export function createPipeline(world: World, options: PipelineOptions): Pipeline
     slug,
     repository: options.repository ?? `git@git.acme.example:acme/${slug}.git`,
     organization: world.organization,
+    ...(options.branches === undefined ? {} : { branches: options.branches }),
+    steps: options.steps ?? ["deploy"],
     ...(cluster === undefined ? {} : { cluster: { id: uuidV7(world.now()), name: cluster } }),
     ...(queue === undefined ? {} : { queue: { id: uuidV7(world.now()), key: queue } }),
   };
@@ -62,6 +70,8 @@ export function startBuild(world: World, pipeline: Pipeline, options: BuildOptio
     creator: { id: uuidV7(world.now()), ...creator },
     pullRequest: options.pullRequest ?? null,
     createdAt: world.now(),
+    env: options.env ?? {},
+    metaData: new Map(Object.entries(options.metaData ?? {})),
     jobs: [],
     state: "scheduled",
     startedAt: undefined,

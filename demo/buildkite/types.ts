@@ -22,6 +22,10 @@ export interface Pipeline {
   /** Where the pipeline's code lives: what a build's pull request is compared with. */
   readonly repository: string;
   readonly organization: Organization;
+  /** Branches it builds; any when absent. */
+  readonly branches?: readonly string[];
+  /** Steps of a build that was created by the API. */
+  readonly steps: readonly string[];
   readonly cluster?: { readonly id: string; readonly name: string };
   readonly queue?: { readonly id: string; readonly key: string };
 }
@@ -46,6 +50,10 @@ export interface Build {
   readonly creator: { readonly id: string; readonly name: string; readonly email: string };
   readonly pullRequest: PullRequest | null;
   readonly createdAt: number;
+  /** Given when it was created; nothing changes it. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Steps may add to it. */
+  readonly metaData: Map<string, string>;
   /** Retried jobs included, in order of creation. */
   readonly jobs: Job[];
   state: "scheduled" | "running" | "passed" | "failed" | "canceled";

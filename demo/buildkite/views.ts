@@ -19,7 +19,8 @@ export function webhookBody(event: BuildkiteEvent, url: string): View {
   };
 }
 
-function buildWithoutJobs(build: Build, url: string): View {
+/** A build as REST shows it with `exclude_jobs`. */
+export function buildWithoutJobs(build: Build, url: string): View {
   const { pipeline } = build;
   return {
     id: build.id,
@@ -38,7 +39,8 @@ function buildWithoutJobs(build: Build, url: string): View {
     scheduled_at: time(build.createdAt),
     started_at: time(build.startedAt),
     finished_at: time(build.finishedAt),
-    meta_data: {},
+    env: build.env,
+    meta_data: Object.fromEntries(build.metaData),
     pull_request: build.pullRequest,
     pipeline: pipelineView(pipeline, url),
   };

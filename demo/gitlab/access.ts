@@ -1,18 +1,22 @@
 import { randomBytes } from "node:crypto";
 import type { Answer, Request } from "./listener.ts";
 import { isOver } from "./pipelines.ts";
-import type { Job, Project, World } from "./types.ts";
+import type { AccessLevel, Job, Pipeline, Project, User, World } from "./types.ts";
 
 export interface AccessTokenOptions {
   /** Default `["read_api"]`. */
   readonly scopes?: readonly string[];
   /** The projects the token's owner may see; all of them when absent. */
   readonly projects?: readonly Project[];
+  /** Whose token it is. A Maintainer's of all its projects when absent. */
+  readonly user?: User;
 }
 
 /** Who calls the REST API, as far as it matters here. */
 export interface Caller {
   sees(project: Project): boolean;
+  /** Maintainers and whoever started the pipeline may. */
+  readsVariables(pipeline: Pipeline): boolean;
 }
 
 export interface AccessTokens {
@@ -39,9 +43,18 @@ export function createAccessTokens(): AccessTokens {
       const options = tokens.get(request.headers["private-token"] ?? bearer(request) ?? "");
       if (!options) return unauthorized;
       if (!(options.scopes ?? ["read_api"]).some((scope) => scope === "read_api" || scope === "api")) return badScope;
-      return { sees: (project) => options.projects?.includes(project) ?? true };
+      const { user } = options;
+      return {
+        sees: (project) => options.projects?.includes(project) ?? true,
+        readsVariables: ({ project, user: starter }) =>
+          user === undefined || user === starter || maintains(project.members.get(user.id)),
+      };
     },
   };
+}
+
+function maintains(level: AccessLevel | undefined): boolean {
+  return level === "maintainer" || level === "owner";
 }
 
 /** The job a `CI_JOB_TOKEN` belongs to, while it is handed out and not over; `canceling` still counts. */

@@ -151,7 +151,8 @@ export function protectedEnvironmentView({ name, requiredApprovals }: ProtectedE
   };
 }
 
-function pipelineView(pipeline: Pipeline, url: string): View {
+/** A pipeline as lists and jobs show it. */
+export function pipelineView(pipeline: Pipeline, url: string): View {
   return {
     id: pipeline.id,
     iid: pipeline.iid,
@@ -161,8 +162,14 @@ function pipelineView(pipeline: Pipeline, url: string): View {
     status: pipeline.status,
     source: pipeline.source,
     created_at: time(pipeline.createdAt),
+    updated_at: time(updatedAt(pipeline)),
     web_url: `${url}/${pipeline.project.path}/-/pipelines/${pipeline.id}`,
   };
+}
+
+/** When its status last changed. */
+export function updatedAt({ createdAt, startedAt, finishedAt }: Pipeline): number {
+  return finishedAt ?? startedAt ?? createdAt;
 }
 
 function commitView(project: Project, sha: string, url: string): View | null {

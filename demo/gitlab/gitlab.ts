@@ -28,6 +28,7 @@ import {
 } from "./pipelines.ts";
 import { createProject, forkProject, type ProjectOptions, protectEnvironment, renameProject } from "./projects.ts";
 import { createSigningKey } from "./signing-key.ts";
+import { createTriggerTokens, type TriggerTokenOptions } from "./triggers.ts";
 import type { GitlabVersion, Job, MergeRequest, ModelEvent, Pipeline, Project, User, World } from "./types.ts";
 import { createUser, type UserOptions } from "./users.ts";
 
@@ -45,7 +46,11 @@ export interface GitlabOptions extends ListenOptions {
 }
 
 /** What the REST API is to answer instead of the truth. */
-export type ApiFault = { readonly status: 429; readonly retryAfterSeconds: number } | { readonly status: 500 };
+export type ApiFault =
+  | { readonly status: 429; readonly retryAfterSeconds: number }
+  | { readonly status: 500 }
+  /** The request takes effect, and the connection breaks before the answer. */
+  | { readonly status: "answer_lost" };
 
 /** One simulated instance. What is impossible in GitLab (merging twice, finishing a job that never ran) is a TypeError. */
 export interface Gitlab {
@@ -75,6 +80,8 @@ export interface Gitlab {
   reopenMergeRequest(mergeRequest: MergeRequest, user: User): void;
   /** Jobs start as `created`; `project` is where they run. */
   startPipeline(project: Project, options: PipelineOptions): Pipeline;
+  /** Every pipeline so far, in order of creation. */
+  pipelines(): readonly Pipeline[];
   runJob(job: Job): void;
   succeedJob(job: Job): void;
   failJob(job: Job, reason?: string): void;
@@ -94,6 +101,8 @@ export interface Gitlab {
   /** Makes every API request (not discovery, not JWKS) fail, until called with `undefined`. */
   setApiFault(fault: ApiFault | undefined): void;
   createAccessToken(options?: AccessTokenOptions): string;
+  /** A new pipeline trigger token (`glptt-…`) of a project, acting as `owner`. */
+  createTriggerToken(project: Project, options: TriggerTokenOptions): string;
   revokeAccessToken(token: string): void;
   addHook(options: HookOptions): Hook;
   removeHook(hook: Hook): void;
@@ -118,6 +127,7 @@ export async function startGitlab(options: GitlabOptions): Promise<Gitlab> {
   const [ciKey, humanKey] = await Promise.all([createSigningKey(), createSigningKey()]);
   const deliveries = createDeliveries(options.hookCa);
   const tokens = createAccessTokens();
+  const triggers = createTriggerTokens(() => ({ world, url: issuer }));
   const hooks = createHooks(deliveries, () => ({ url: issuer, version }), now);
   const world = createWorld(version, now, hooks.dispatch);
   let fault: ApiFault | undefined;
@@ -127,9 +137,9 @@ export async function startGitlab(options: GitlabOptions): Promise<Gitlab> {
     if (path === paths.discovery) return discovery(issuer);
     if (path === paths.jwks) return { status: 200, headers: cacheable, body: { keys: [ciKey.jwk, humanKey.jwk] } };
     if (!path.startsWith(paths.api)) return notFound;
-    return fault
-      ? faulty(fault, now())
-      : answerApi({ world, tokens, url: issuer }, path.slice(paths.api.length - 1), request);
+    if (fault !== undefined && fault.status !== "answer_lost") return faulty(fault, now());
+    const answer = answerApi({ world, tokens, triggers, url: issuer }, path.slice(paths.api.length - 1), request);
+    return fault === undefined ? answer : answer.then(() => lost);
   });
   const localUrl = `${listener.origin}${root}`;
   const issuer = options.externalUrl ?? localUrl;
@@ -156,6 +166,7 @@ export async function startGitlab(options: GitlabOptions): Promise<Gitlab> {
       fault = next;
     },
     createAccessToken: tokens.create,
+    createTriggerToken: triggers.create,
     revokeAccessToken: tokens.revoke,
     addHook: hooks.add,
     removeHook: hooks.remove,
@@ -227,6 +238,7 @@ function actions(world: World) {
     closeMergeRequest: on(closeMergeRequest),
     reopenMergeRequest: on(reopenMergeRequest),
     startPipeline: on(startPipeline),
+    pipelines: () => [...world.pipelines.values()],
     runJob: on(runJob),
     succeedJob: on(succeedJob),
     failJob: on(failJob),
@@ -257,7 +269,10 @@ function discovery(issuer: string): Answer {
   };
 }
 
-function faulty(fault: ApiFault, nowMs: number): Answer {
+/** The listener breaks the connection. */
+const lost: Answer = { status: 0, body: "" };
+
+function faulty(fault: Exclude<ApiFault, { status: "answer_lost" }>, nowMs: number): Answer {
   if (fault.status === 500) return { status: 500, body: { message: "500 Internal Server Error" } };
   const headers = {
     "retry-after": String(fault.retryAfterSeconds),

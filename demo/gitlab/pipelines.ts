@@ -7,6 +7,7 @@ import type {
   MergeRequest,
   Pipeline,
   PipelineSource,
+  PipelineVariable,
   Project,
   Runner,
   User,
@@ -38,6 +39,7 @@ export interface PipelineOptions {
   readonly mergedResults?: boolean;
   /** The job that starts this one (`parent_pipeline` or `pipeline`). */
   readonly parent?: Job;
+  readonly variables?: readonly PipelineVariable[];
   readonly user: User;
   readonly id?: number;
   readonly jobs: readonly (string | JobOptions)[];
@@ -80,6 +82,7 @@ export function startPipeline(world: World, project: Project, options: PipelineO
       : plainRef(project, options.ref ?? project.defaultBranch, options.tag ?? false)),
     ...(options.mergeRequest ? { mergeRequest: options.mergeRequest } : {}),
     ...(options.parent ? { parent: options.parent } : {}),
+    variables: options.variables ?? [],
     user: options.user,
     createdAt: world.now(),
     jobs: [],

@@ -127,6 +127,12 @@ export interface MergeRequest {
   headPipelineId: number | undefined;
 }
 
+export interface PipelineVariable {
+  readonly key: string;
+  readonly value: string;
+  readonly variable_type: "env_var" | "file";
+}
+
 export interface Pipeline {
   readonly id: number;
   readonly iid: number;
@@ -144,6 +150,8 @@ export interface Pipeline {
   readonly mergeRequest?: MergeRequest;
   /** The job that started this child or downstream pipeline. */
   readonly parent?: Job;
+  /** Variables it was started with. */
+  readonly variables: readonly PipelineVariable[];
   readonly user: User;
   readonly createdAt: number;
   /** All jobs, retried ones included, in order of creation. */

@@ -33,6 +33,9 @@ import type { EndReason, SessionState, SuspendReason } from "../core/session.ts"
  *   GET  /v1/sessions/<id or job id>            → SessionSummary
  *   POST /v1/sessions/<id>/end     {because?: string} → SessionSummary
  *   GET  /v1/records?session=&job=&project=&target=&kind=&effect=&gateway=&since=&until=&before=<id>&limit=  → {records: AuditRecord[]}, newest first
+ *                                  also &kinds=<kind,kind>, &order=oldest_first&after=<id>, &brief=true (long lists left out), &subject=<NATS pattern>;
+ *                                  fewer than the limit where records are long
+ *   GET  /v1/records/history?same filters  newline-delimited JSON, oldest first, all there are now
  *   GET  /v1/records/stream?same filters   newline-delimited JSON, from now on (audit tail)
  *   GET  /v1/records/<id>          → AuditRecord
  *   GET  /v1/records/<id>/explain  → ExplainResponse
@@ -161,7 +164,7 @@ export interface StatusResponse {
 
 /** A signing key. Which times there are depends on how far it has come. */
 export interface KeySummary {
-  readonly class: "access-token" | "assertion" | "jwt-svid";
+  readonly class: "access-token" | "assertion" | "jwt-svid" | "nats";
   readonly kid: string;
   readonly state: "staged" | "prepared" | "active" | "retiring" | "retired" | "revoked";
   readonly created_at: string;
@@ -198,4 +201,13 @@ export interface KeyRevocationResponse extends KeyResponse {
   readonly signing?: KeySummary;
   /** From here on every key set that somebody keeps has the key that signs. */
   readonly signing_known_at?: string;
+}
+
+/** What `POST /v1/gateways/<name>/nats/admins` answers: `creds` is a secret. */
+export interface NatsAdminResponse {
+  readonly creds: string;
+  readonly key: string;
+  /** Of the servers themselves. */
+  readonly url: string;
+  readonly expires_at: string;
 }

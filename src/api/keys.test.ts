@@ -26,7 +26,11 @@ async function served() {
   const folder = folders["access-token"];
   const routes = keyRoutes({
     now: () => folder.now,
-    chain: (keyClass: KeyClass) => chains[keyClass],
+    classes: ["access-token", "assertion", "jwt-svid"],
+    chain(keyClass: KeyClass) {
+      if (keyClass === "nats") throw new TypeError("not one of the classes");
+      return chains[keyClass];
+    },
     cacheMs: () => 60_000,
     holders,
   });

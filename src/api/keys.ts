@@ -1,13 +1,16 @@
 import type { FastifyInstance } from "fastify";
 import { WayleaveError } from "../core/errors.ts";
 import type { KeyChain } from "../credential/key-chain.ts";
-import { isLive, type KeyClass, type KeyLife, keyClasses, lastTokenExpiresAt } from "../credential/key-life.ts";
+import { isLive, type KeyClass, type KeyLife, lastTokenExpiresAt } from "../credential/key-life.ts";
 import type { KeyHolder, KeyResponse, KeyRevocationResponse, KeySummary, KeysResponse } from "./contract.ts";
 import { problem } from "./problem.ts";
 
 export interface KeyRouteDeps {
   /** ms since the epoch. */
   now(): number;
+  /** Those this installation has. */
+  readonly classes: readonly KeyClass[];
+  /** Of one of `classes`. */
   chain(keyClass: KeyClass): Pick<KeyChain, "list" | "prepare" | "activate" | "retire" | "revoke">;
   /** After this, ms, everybody who keeps the key set of the class has asked again. */
   cacheMs(keyClass: KeyClass): number;
@@ -41,7 +44,7 @@ export function keyRoutes(deps: KeyRouteDeps) {
     app.get(
       "/v1/keys",
       async (): Promise<KeysResponse> => ({
-        keys: keyClasses.flatMap((keyClass) =>
+        keys: deps.classes.flatMap((keyClass) =>
           deps
             .chain(keyClass)
             .list()
@@ -52,22 +55,22 @@ export function keyRoutes(deps: KeyRouteDeps) {
     );
 
     app.post<ClassPath>("/v1/keys/:class/prepare", async (request) => {
-      const keyClass = classOf(request.params.class);
+      const keyClass = classOf(deps, request.params.class);
       return answer(keyClass, await deps.chain(keyClass).prepare());
     });
 
     app.post<ClassPath>("/v1/keys/:class/activate", async (request) => {
-      const keyClass = classOf(request.params.class);
+      const keyClass = classOf(deps, request.params.class);
       return answer(keyClass, await deps.chain(keyClass).activate());
     });
 
     app.post<KeyPath>("/v1/keys/:class/:kid/retire", async (request) => {
-      const keyClass = classOf(request.params.class);
+      const keyClass = classOf(deps, request.params.class);
       return answer(keyClass, await deps.chain(keyClass).retire(request.params.kid));
     });
 
     app.post<KeyPath>("/v1/keys/:class/:kid/revoke", async (request): Promise<KeyRevocationResponse> => {
-      const keyClass = classOf(request.params.class);
+      const keyClass = classOf(deps, request.params.class);
       const { key, signing } = await deps.chain(keyClass).revoke(request.params.kid, "local operator");
       const now = deps.now();
       const forgottenAt = now + deps.cacheMs(keyClass);
@@ -83,12 +86,12 @@ export function keyRoutes(deps: KeyRouteDeps) {
   };
 }
 
-function classOf(text: string): KeyClass {
-  const found = keyClasses.find((known) => known === text);
+function classOf({ classes }: KeyRouteDeps, text: string): KeyClass {
+  const found = classes.find((known) => known === text);
   if (found !== undefined) return found;
   throw new WayleaveError(
     "invalid_request",
-    `There is no key class ${JSON.stringify(text.slice(0, 40))}; the classes are ${keyClasses.join(", ")}.`,
+    `There is no key class ${JSON.stringify(text.slice(0, 40))}; the classes are ${classes.join(", ")}.`,
   );
 }
 

@@ -1,10 +1,12 @@
-import type { FastifyInstance } from "fastify";
+import { Readable } from "node:stream";
+import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
 import type { Decision } from "../core/decision.ts";
 import { WayleaveError } from "../core/errors.ts";
 import { recordIdPattern } from "../core/ids.ts";
 import type { AuditRecord } from "../core/record.ts";
 import type { Session } from "../session/table.ts";
+import { entryRow } from "../store/index-row.ts";
 import type { RecordFilter } from "../store/ports.ts";
 import type { CanRequest, CanResponse, ExplainResponse, SessionSummary, StatusResponse } from "./contract.ts";
 import { problem } from "./problem.ts";
@@ -25,6 +27,7 @@ export interface OperatorRouteDeps {
   reload(): Promise<string>;
 }
 
+const words = z.string().transform((text) => text.split(","));
 const instant = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
 const Filter = z.strictObject({
   session: z.string().optional(),
@@ -32,11 +35,16 @@ const Filter = z.strictObject({
   project: z.string().optional(),
   target: z.string().optional(),
   kind: z.string().optional(),
+  kinds: words.optional(),
   effect: z.enum(["allow", "deny"]).optional(),
   gateway: z.string().optional(),
   since: instant.optional(),
   until: instant.optional(),
   before: z.string().regex(recordIdPattern).optional(),
+  after: z.string().regex(recordIdPattern).optional(),
+  order: z.enum(["oldest_first"]).optional(),
+  brief: z.stringbool().optional(),
+  subject: z.string().min(1).max(512).optional(),
   limit: z.coerce.number().int().min(1).max(1000).default(50),
 });
 const Sessions = z.strictObject({
@@ -82,17 +90,12 @@ export function operatorRoutes(deps: OperatorRouteDeps) {
     app.get("/v1/records", async (request) => ({ records: await deps.records(filterOf(request.query)) }));
 
     app.get("/v1/records/stream", async (request, reply) => {
-      const matches = matcher(filterOf(request.query));
-      reply.hijack();
-      reply.raw.writeHead(200, { "content-type": "application/x-ndjson" });
-      reply.raw.flushHeaders();
-      const stop = deps.follow((record) => {
-        if (!matches(record)) return;
-        // A reader that cannot keep up is let go rather than buffered for without end.
-        if (reply.raw.writableLength > maxBacklogBytes) reply.raw.destroy();
-        else reply.raw.write(`${JSON.stringify(record)}\n`);
-      });
-      reply.raw.on("close", stop);
+      sendFollowed(deps, filterOf(request.query), reply);
+    });
+
+    app.get("/v1/records/history", async (request, reply) => {
+      reply.type("application/x-ndjson");
+      return reply.send(Readable.from(history(deps, filterOf(request.query))));
     });
 
     app.get<{ Params: { id: string } }>("/v1/records/:id", async (request) => recordOf(request.params.id));
@@ -121,7 +124,37 @@ export function operatorRoutes(deps: OperatorRouteDeps) {
   }
 }
 
+/** Records from now on, until the reader goes. */
+function sendFollowed(deps: Pick<OperatorRouteDeps, "follow">, filter: RecordFilter, reply: FastifyReply): void {
+  const matches = matcher(filter);
+  reply.hijack();
+  reply.raw.writeHead(200, { "content-type": "application/x-ndjson" });
+  reply.raw.flushHeaders();
+  const stop = deps.follow((record) => {
+    if (!matches(record)) return;
+    // A reader that cannot keep up is let go rather than buffered for without end.
+    if (reply.raw.writableLength > maxBacklogBytes) reply.raw.destroy();
+    else reply.raw.write(`${JSON.stringify(record)}\n`);
+  });
+  reply.raw.on("close", stop);
+}
+
 const maxBacklogBytes = 8 * 1024 * 1024;
+
+/** Oldest first, page by page as the reader takes them, up to what was durable at the beginning; lines of JSON. */
+async function* history(deps: Pick<OperatorRouteDeps, "records">, filter: RecordFilter): AsyncGenerator<string> {
+  const [newest] = await deps.records({ limit: 1, brief: true });
+  for (let { after } = filter; newest !== undefined; ) {
+    const page = { ...filter, order: "oldest_first" as const, limit: historyPage };
+    const records = await deps.records({ ...page, ...(after === undefined ? {} : { after }) });
+    const known = records.filter(({ seq }) => seq <= newest.seq);
+    if (known.length > 0) yield known.map((record) => `${JSON.stringify(record)}\n`).join("");
+    after = known.at(-1)?.id;
+    if (after === undefined || known.length < records.length) return;
+  }
+}
+
+const historyPage = 500;
 
 function filterOf(query: unknown): RecordFilter {
   const { since, until, ...rest } = parse(Filter, query);
@@ -145,19 +178,16 @@ function parse<T>(schema: z.ZodType<T>, value: unknown): T {
 
 /** The filter as a test of one record: what the index does for stored records. */
 function matcher(filter: RecordFilter): (record: AuditRecord) => boolean {
+  const { job, project, kinds } = filter;
   return (record) => {
-    const decision = record.kind === "decision" ? record.data : undefined;
-    const request = record.kind === "gateway.request" ? record.data : decision;
+    const row = entryRow(record);
     return (
-      (filter.session === undefined || record.session === filter.session) &&
-      (filter.job === undefined || record.job?.job_id === filter.job) &&
-      (filter.project === undefined ||
-        record.job?.project === filter.project ||
-        record.job?.project_id === filter.project) &&
-      (filter.kind === undefined || record.kind === filter.kind) &&
-      (filter.target === undefined || request?.target === filter.target) &&
-      (filter.effect === undefined || decision?.effect === filter.effect) &&
-      (filter.gateway === undefined || request?.gateway === filter.gateway)
+      (["session", "target", "kind", "effect", "gateway"] as const).every(
+        (column) => filter[column] === undefined || filter[column] === row[column],
+      ) &&
+      (kinds === undefined || kinds.includes(row.kind)) &&
+      (job === undefined || job === row.job_id) &&
+      (project === undefined || project === row.project || project === row.project_id)
     );
   };
 }

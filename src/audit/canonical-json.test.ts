@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { AuditRecord } from "../core/record.ts";
 import { canonicalJson } from "./canonical-json.ts";
+import { anyDelivered, anyPublished } from "./nats-record.fake.ts";
 import { anyDecision, anyText } from "./record.fake.ts";
 import { recordLine } from "./record-line.ts";
 
@@ -48,9 +49,13 @@ test.each([Number.NaN, Number.POSITIVE_INFINITY, 1n, Symbol("s"), () => 0, [unde
   },
 );
 
-test("the fast way to write a decision equals the general one", () => {
+test.each([
+  { what: "a decision", events: anyDecision },
+  { what: "published messages", events: anyPublished },
+  { what: "delivered messages", events: anyDelivered },
+])("the fast way to write $what equals the general one", ({ events }) => {
   fc.assert(
-    fc.property(anyDecision, fc.integer({ min: 1 }), (event, seq) => {
+    fc.property(events, fc.integer({ min: 1 }), (event, seq) => {
       const record: AuditRecord = { ...event, v: 1, seq, id: "rec_abcd00000001", time: "2026-11-24T09:30:12.114Z" };
       expect(recordLine(record)).toBe(canonicalJson(record));
     }),

@@ -10,9 +10,13 @@ const newline = 0x0a;
 const digits = Buffer.from("0123456789abcdef", "latin1");
 const values = Int8Array.from({ length: 256 }, (_, byte) => digits.indexOf(byte));
 
-/** The most bytes a JSON text can need as a line: UTF-8 has at most three for each UTF-16 code unit. */
+/** A longer text is measured, which costs less than room it does not need. */
+const measuredLength = 4096;
+
+/** Bytes a JSON text can need as a line, at most: UTF-8 has no more than three for each UTF-16 code unit. */
 export function frameRoom(json: string): number {
-  return prefixBytes + json.length * 3 + 1;
+  const bytes = json.length > measuredLength ? Buffer.byteLength(json) : json.length * 3;
+  return prefixBytes + bytes + 1;
 }
 
 /** Writes a line at `offset`, where `frameRoom` bytes are free. Returns the offset after it. */

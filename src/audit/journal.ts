@@ -19,7 +19,10 @@ export interface JournalOptions {
   readonly segmentBytes?: number;
   /** A noted record waits this long for company. Default 20 ms; it is durable one write later. */
   readonly noteDelayMs?: number;
-  /** More than this not yet durable, and the journal refuses records. Default 8 MiB. */
+  /**
+   * More than this not yet durable, and the journal refuses records; of records of messages it takes half as much, and lets
+   * `append` wait. Default 8 MiB.
+   */
   readonly maxPendingBytes?: number;
   /** Numbers reserved at a time. Default 40,000. */
   readonly reserveNumbers?: number;
@@ -84,6 +87,11 @@ const closingKinds: ReadonlySet<RecordKind> = new Set([
   "credential.revoked",
   "key.revoked",
 ]);
+
+/** Records of messages come by the megabyte; they leave room for decisions, and wait where they can. */
+const bulkKinds: ReadonlySet<RecordKind> = new Set(["nats.published", "nats.delivered"]);
+
+const isBulk = ({ kind }: Pick<AuditEvent, "kind">): boolean => bulkKinds.has(kind);
 
 /** `closing`: the disk is full, and only what ends or narrows is taken. */
 type Mode = "open" | "closing" | "failed" | "closed";
@@ -162,6 +170,8 @@ class FileJournal implements Journal {
 
   async append(events: readonly AuditEvent[]): Promise<readonly AuditRecord[]> {
     const closing = events.every((event) => closingKinds.has(event.kind));
+    const bulk = events.some(isBulk);
+    while (bulk && this.#mode === "open" && this.#refusal(false, bulk) !== undefined) await this.#wait(undefined);
     const refusal = this.#refusal(closing);
     if (refusal !== undefined) throw refusal;
     const records = this.#add(events);
@@ -170,7 +180,7 @@ class FileJournal implements Journal {
   }
 
   note(event: AuditEvent): string {
-    const refusal = this.#refusal(false);
+    const refusal = this.#refusal(false, isBulk(event));
     if (refusal !== undefined) throw refusal;
     if (this.#nextSeq > this.#reservedUpto) throw overloaded();
     const record = this.#record(event, this.#nextSeq);
@@ -221,10 +231,11 @@ class FileJournal implements Journal {
     }
   }
 
-  #refusal(closing: boolean): WayleaveError | undefined {
+  #refusal(closing: boolean, bulk = false): WayleaveError | undefined {
     if (this.#mode !== "open" && !(closing && this.#mode === "closing")) return this.#failure;
     const pending = this.#batch.bytes + (this.#writing?.bytes ?? 0);
-    return pending > this.#options.maxPendingBytes && !closing ? overloaded() : undefined;
+    const most = this.#options.maxPendingBytes / (bulk ? 2 : 1);
+    return pending > most && !closing ? overloaded() : undefined;
   }
 
   /** Takes all of them or, where one cannot be written as JSON, none. */

@@ -1,24 +1,38 @@
 import type { Closest, FactUse } from "../core/decision.ts";
+import type { NatsDelivered, NatsPublished } from "../core/nats-record.ts";
 import type { AuditRecord, DecisionData, RecordJob } from "../core/record.ts";
 import { canonicalJson } from "./canonical-json.ts";
 
-type DecisionRecord = AuditRecord & { readonly kind: "decision" };
-
 /**
- * A record as canonical JSON. Decisions, which come by the ten thousand, are written from literals whose members are
- * already in order: the same bytes, four times as fast.
+ * A record as canonical JSON. Decisions and NATS messages, which come by the ten thousand, are written from literals
+ * whose members are already in order: the same bytes, several times as fast.
  */
 export function recordLine(record: AuditRecord): string {
-  if (record.kind !== "decision") return canonicalJson(record);
-  const text = decisionLine(record);
+  const data = sortedData(record);
+  if (data === undefined) return canonicalJson(record);
+  const text = sortedLine(record, data);
   // JSON.stringify writes a lone surrogate as an escape, and canonical JSON does not.
   return text.includes("\\ud") ? canonicalJson(record) : text;
 }
 
+/** Undefined for kinds that are too rare to matter. */
+function sortedData(record: AuditRecord): object | undefined {
+  switch (record.kind) {
+    case "decision":
+      return sortedDecision(record.data);
+    case "nats.published":
+      return sortedPublished(record.data);
+    case "nats.delivered":
+      return sortedDelivered(record.data);
+    default:
+      return undefined;
+  }
+}
+
 /** Undefined members disappear in JSON.stringify; a literal of one fixed shape is the fastest to write. */
-function decisionLine({ data, id, job, kind, seq, session, time, trace, v }: DecisionRecord): string {
+function sortedLine({ id, job, kind, seq, session, time, trace, v }: AuditRecord, data: object): string {
   return JSON.stringify({
-    data: sortedData(data),
+    data,
     id,
     job: job === undefined ? undefined : sortedJob(job),
     kind,
@@ -30,7 +44,30 @@ function decisionLine({ data, id, job, kind, seq, session, time, trace, v }: Dec
   });
 }
 
-function sortedData(data: DecisionData) {
+function sortedPublished(data: NatsPublished) {
+  const { account, bytes, connection, first, gateway, messages, policy, target } = data;
+  return { account, bytes, connection, first, gateway, messages, policy, target } satisfies {
+    [K in keyof Required<NatsPublished>]: unknown;
+  };
+}
+
+function sortedDelivered(data: NatsDelivered) {
+  return {
+    account: data.account,
+    bytes: data.bytes,
+    connection: data.connection,
+    each: data.each,
+    first_at: data.first_at,
+    gateway: data.gateway,
+    last_at: data.last_at,
+    messages: data.messages,
+    sid: data.sid,
+    subject: data.subject,
+    target: data.target,
+  } satisfies { [K in keyof Required<NatsDelivered>]: unknown };
+}
+
+function sortedDecision(data: DecisionData) {
   return {
     closest: data.closest === undefined ? undefined : sortedClosest(data.closest),
     detail: data.detail,

@@ -4,6 +4,7 @@ import { issuerTypes } from "../core/identity.ts";
 import { recordIdPattern } from "../core/ids.ts";
 import type { AuditRecord, EventData, RecordKind } from "../core/record.ts";
 import { endReasons } from "../core/session.ts";
+import { natsDataSchemas } from "./nats-record-schema.ts";
 
 const text = z.string();
 const ms = z.int().describe("ms since the Unix epoch");
@@ -90,6 +91,10 @@ const opened = z.strictObject({
   jkt: text.describe("RFC 7638 thumbprint").exactOptional(),
   refresh_hash: text,
   idempotency_hash: maybe,
+  presented: z
+    .strictObject({ gateway: text, token_hash: text.describe("hex SHA-256 of the subject token") })
+    .describe("the subject token itself is a password at this gateway, and nothing else")
+    .exactOptional(),
   parent: maybe,
   roles: texts,
   policy,
@@ -189,6 +194,7 @@ export const dataSchemas = {
     detail: maybe,
   }),
   "gateway.refused": z.strictObject({ code: text, detail: text, gateway: maybe }),
+  ...natsDataSchemas,
   "audit.reserved": z.strictObject({ upto: count }),
   "audit.gap": z.strictObject({ after_seq: count, at_most: count }),
 } satisfies { readonly [K in RecordKind]: z.ZodType<EventData[K]> };

@@ -3,6 +3,7 @@ import { reasonCodes } from "../core/decision.ts";
 import type { JobIdentity } from "../core/identity.ts";
 import type { AuditEvent } from "../core/record.ts";
 import { endReasons } from "../core/session.ts";
+import { anyNatsEvent } from "./nats-record.fake.ts";
 
 /** Any string at all, lone surrogates and controls included. */
 export const anyText: fc.Arbitrary<string> = fc.oneof(
@@ -101,6 +102,7 @@ function ofSession<Kind extends AuditEvent["kind"], Data>(kind: Kind, data: fc.A
 /** Events of many kinds, about four sessions, at times within 200,000 s of the epoch. */
 export const anyEvent: fc.Arbitrary<AuditEvent> = fc.oneof(
   { arbitrary: anyDecision, weight: 4 },
+  { arbitrary: anyNatsEvent, weight: 2 },
   ofSession("session.opened", opened),
   ofSession("session.renewed", fc.record({ hard_end_at: instant, replay_key: anyText, replay_until: instant })),
   ofSession("session.refreshed", fc.record({ generation: fc.nat(), refresh_hash: anyText })),

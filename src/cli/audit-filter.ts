@@ -1,3 +1,4 @@
+import type { NatsPublished } from "../core/nats-record.ts";
 import type { AuditRecord } from "../core/record.ts";
 import type { CliWord, Input } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
@@ -10,10 +11,10 @@ export const filterOptions: readonly CliWord[] = [
   { spec: "--session <id>", doc: "of this session" },
   { spec: "--job <id>", doc: "of this CI job" },
   { spec: "--project <project>", doc: "of this project, by path or id" },
-  { spec: "--target <name>", doc: "decisions and requests at this target" },
+  { spec: "--target <name>", doc: "decisions, requests and messages at this target" },
   { spec: "--kind <kind>", doc: "records of this kind: decision, session.opened, …" },
   { spec: "--effect <effect>", doc: "decisions that say allow, or deny" },
-  { spec: "--gateway <name>", doc: "decisions and requests at this gateway" },
+  { spec: "--gateway <name>", doc: "decisions, requests and messages at this gateway" },
 ];
 
 /** Query of the filters that were given, with `more`. */
@@ -77,7 +78,26 @@ function words(record: AuditRecord): readonly [kind: string, ...rest: readonly s
       return [record.kind, record.data.policy, count(record.data.roles, "role")];
     case "policy.refused":
       return [record.kind, record.data.first];
+    case "nats.published":
+      return [record.kind, publishedText(record.data), record.data.target];
+    case "nats.delivered":
+      return [record.kind, count(record.data.messages, "message"), record.data.subject];
+    case "nats.subscribed":
+      return [record.kind, record.data.subject, record.data.rule];
+    case "nats.connected":
+      return [record.kind, record.data.connection, record.data.target];
+    case "nats.disconnected":
+      return [record.kind, record.data.connection, record.data.reason];
+    case "nats.refused":
+      return [record.kind, record.data.code, record.data.gateway];
+    case "nats.mismatch":
+      return [record.kind, record.data.connection, "the server counted otherwise"];
     default:
       return record.session === undefined ? [record.kind] : [record.kind, record.session];
   }
+}
+
+/** A long record comes without its messages. */
+function publishedText({ first, messages }: NatsPublished): string {
+  return messages.length === 0 ? `messages from number ${first} on` : count(messages.length, "message");
 }

@@ -6,7 +6,10 @@ import { configCheck } from "./config-check.ts";
 import { configSchema } from "./config-schema.ts";
 import { demo } from "./demo.ts";
 import { doctor } from "./doctor.ts";
+import { emit } from "./emit.ts";
 import { end } from "./end.ts";
+import { eventsList } from "./events-list.ts";
+import { eventsRetry } from "./events-retry.ts";
 import { exec } from "./exec.ts";
 import { explain } from "./explain.ts";
 import { gatewayFollow } from "./gateway-follow.ts";
@@ -17,6 +20,10 @@ import { keyList } from "./key-list.ts";
 import { keyPrepare } from "./key-prepare.ts";
 import { keyRetire } from "./key-retire.ts";
 import { keyRevoke } from "./key-revoke.ts";
+import { natsAdmin } from "./nats-admin.ts";
+import { natsCreds } from "./nats-creds.ts";
+import { natsEnv } from "./nats-env.ts";
+import { natsGateway } from "./nats-gateway.ts";
 import { policyCan } from "./policy-can.ts";
 import { policyCheck } from "./policy-check.ts";
 import { policyExplain } from "./policy-explain.ts";
@@ -26,6 +33,7 @@ import { renderEnvoyCommand } from "./render-envoy.ts";
 import { renderIstioCommand } from "./render-istio.ts";
 import { renderKubernetesCommand } from "./render-kubernetes.ts";
 import { renderLinkerdCommand } from "./render-linkerd.ts";
+import { renderNatsCommand } from "./render-nats.ts";
 import { renderNginxCommand } from "./render-nginx.ts";
 import { serve } from "./serve.ts";
 import { sessionEnd } from "./session-end.ts";
@@ -43,6 +51,9 @@ export const commands: readonly CliCommand[] = [
   demo,
   exec,
   token,
+  natsEnv,
+  natsCreds,
+  emit,
   end,
   explain,
   verify,
@@ -59,6 +70,9 @@ export const commands: readonly CliCommand[] = [
   renderKubernetesCommand,
   renderIstioCommand,
   renderLinkerdCommand,
+  renderNatsCommand,
+  natsAdmin,
+  natsGateway,
   gatewayList,
   gatewayFollow,
   sessionList,
@@ -71,6 +85,8 @@ export const commands: readonly CliCommand[] = [
   keyRevoke,
   svidFetch,
   svidShow,
+  eventsList,
+  eventsRetry,
   auditList,
   auditTail,
   auditShow,
@@ -85,5 +101,7 @@ export const nouns: Readonly<Record<string, string>> = {
   session: "look at sessions, and end them",
   key: "rotate and revoke the keys that sign",
   svid: "get and look up certificates of the trust domain",
+  nats: "get what a job connects to NATS with",
+  events: "see which messages started pipelines, and try again those that could not",
   audit: "read the audit log",
 };

@@ -1,5 +1,6 @@
 import type { KeysResponse } from "../api/contract.ts";
 import type { GatewaysResponse } from "../gateway/gateway-summary.ts";
+import type { NatsStatus } from "../gateway/nats/status.ts";
 import type { Diagnostic } from "../policy/model.ts";
 
 /** What the checks look at; a part that could not be gathered is absent. Times are ms since the epoch. */
@@ -16,11 +17,12 @@ export interface DoctorFacts {
   readonly certificates?: readonly CertificateFile[];
   readonly resources?: readonly Diagnostic[];
   readonly probes?: readonly ProbeAnswer[];
+  readonly nats?: readonly NatsFacts[];
 }
 
 export interface GatewayFacts {
   readonly name: string;
-  readonly kind: "nginx" | "envoy" | "istio" | "linkerd";
+  readonly kind: "nginx" | "envoy" | "istio" | "linkerd" | "nats";
   /** False for one that sends no log. */
   readonly ships: boolean;
   /** Longest time it may go on without hearing of ended sessions, ms; only of one that follows them. */
@@ -88,9 +90,33 @@ export interface ProbeAnswer {
   readonly status?: number;
 }
 
-/** One thing that is not as it should be. */
+/** One NATS gateway, what it is told to be, and what is found behind it. */
+export interface NatsFacts {
+  readonly gateway: string;
+  readonly direct: boolean;
+  /** Where jobs connect. */
+  readonly listen: { readonly address: string; readonly tls: boolean; readonly loopback: boolean };
+  readonly servers: readonly NatsServerFacts[];
+  /** What the broker says of it. */
+  readonly status?: NatsStatus;
+}
+
+/** A nats-server, asked as a client that nobody knows. */
+export interface NatsServerFacts {
+  readonly address: string;
+  readonly tls: boolean;
+  readonly loopback: boolean;
+  /** As it says itself; absent where it could not be asked. */
+  readonly version?: string;
+  /** Words that follow its address. */
+  readonly problem?: string;
+  /** Clients that it should have refused and did not, as words that follow "a client". */
+  readonly letIn: readonly string[];
+}
+
+/** One thing that is not as it should be, or for a `note` that is and should be known. */
 export interface Finding {
-  readonly level: "warn" | "fail";
+  readonly level: "note" | "warn" | "fail";
   readonly says: string;
   readonly fix: string;
 }
@@ -107,4 +133,5 @@ export interface Check {
 }
 
 export const fail = (says: string, fix: string): Finding => ({ level: "fail", says, fix });
+export const note = (says: string, fix: string): Finding => ({ level: "note", says, fix });
 export const warn = (says: string, fix: string): Finding => ({ level: "warn", says, fix });

@@ -2,10 +2,12 @@ import type { KeysResponse } from "../api/contract.ts";
 import type { Config, GatewayConfig } from "../config/config.ts";
 import type { AuditRecord } from "../core/record.ts";
 import type { GatewaysResponse } from "../gateway/gateway-summary.ts";
+import type { NatsStatus } from "../gateway/nats/status.ts";
 import type { Input } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import type { DoctorFacts, GatewayFacts, LineFacts } from "./doctor-facts.ts";
 import { certificateFiles, envoyFiles, nginxFindings, resourceFindings } from "./doctor-gather-files.ts";
+import { natsFacts, natsStatuses } from "./doctor-gather-nats.ts";
 import { issuerClocks, keySets, probeAnswers } from "./doctor-gather-network.ts";
 import { loadWholeConfig } from "./load-config.ts";
 import { connectOperator, type Operator, queryOf } from "./operator.ts";
@@ -21,12 +23,15 @@ export async function gatherFacts(io: CommandIo, input: Input): Promise<DoctorFa
     nginxFindings(config, io, input),
     resourceFindings(config, io, input),
   ]);
+  const { statuses = [], ...known } = running;
+  const nats = await natsFacts(config, statuses);
   const envoy = envoyFiles(io, input);
   const certificates = certificateFiles(config, io, input);
   return {
     now: io.now(),
     gateways: config.gateways.map(gatewayFacts),
-    ...running,
+    ...known,
+    ...(nats === undefined ? {} : { nats }),
     ...(issuers.length === 0 ? {} : { issuers }),
     ...(answers.length === 0 ? {} : { keySets: answers }),
     ...(probes === undefined ? {} : { probes }),
@@ -52,15 +57,16 @@ async function brokerFacts(
   io: CommandIo,
   input: Input,
   config: Config,
-): Promise<Pick<DoctorFacts, "keys" | "inventory" | "lines">> {
+): Promise<Pick<DoctorFacts, "keys" | "inventory" | "lines"> & { readonly statuses?: readonly NatsStatus[] }> {
   const operator = await connectOperator(io, input);
   try {
-    const [keys, inventory, lines] = await Promise.all([
+    const [keys, inventory, lines, statuses] = await Promise.all([
       operator.get<KeysResponse>("/v1/keys"),
       operator.get<GatewaysResponse>("/v1/gateways"),
       Promise.all(config.gateways.map(({ name }) => lineFacts(operator, name))),
+      natsStatuses(operator),
     ]);
-    return { keys, inventory, lines };
+    return { keys, inventory, lines, statuses };
   } catch {
     return {}; // its checks are skipped, and say that they need a running broker
   } finally {

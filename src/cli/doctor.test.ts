@@ -2,7 +2,8 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { doctorText } from "./doctor.ts";
 import { checks, examine } from "./doctor-checks.ts";
-import type { DoctorFacts } from "./doctor-facts.ts";
+import type { DoctorFacts, Finding } from "./doctor-facts.ts";
+import { brokenNats, healthyNats, localNats, unaskedNats } from "./doctor-nats.fake.ts";
 import { lineWidth } from "./terminal.ts";
 
 const now = Date.parse("2026-11-24T09:30:00Z");
@@ -87,6 +88,7 @@ const healthy: DoctorFacts = {
   certificates: [{ file: "tls.pem", chain: [certificate, { ...certificate, subject: "CN=ca", authority: true }] }],
   resources: [],
   probes: [{ url: "http://edge", host: "billing.internal", what: "a request without a token", status: 401 }],
+  nats: [healthyNats],
 };
 
 const config = (value: unknown): DoctorFacts => ({ ...healthy, envoy: [{ file: "envoy.yaml", config: value }] });
@@ -113,7 +115,8 @@ const probe = (more: object): DoctorFacts => ({
 });
 
 /** What each check must find. */
-const broken: readonly (readonly [check: string, why: string, level: "warn" | "fail", facts: DoctorFacts])[] = [
+const broken: readonly (readonly [check: string, why: string, level: Finding["level"], facts: DoctorFacts])[] = [
+  ...brokenNats(healthy),
   ["clock_issuer", "a CI two minutes ahead", "fail", { ...healthy, issuers: [{ name: "gitlab", aheadMs: 120_000 }] }],
   ["clock_issuer", "a CI two minutes behind", "fail", { ...healthy, issuers: [{ name: "gitlab", aheadMs: -120_000 }] }],
   ["clock_issuer", "a CI some seconds ahead", "warn", { ...healthy, issuers: [{ name: "gitlab", aheadMs: 15_000 }] }],
@@ -285,6 +288,8 @@ describe("checks", () => {
         gateways: [{ name: "edge-1", kind: "linkerd", ships: false }],
       } as DoctorFacts,
     },
+    { why: "a gateway and a server on this machine without TLS", facts: { ...healthy, nats: [localNats] } },
+    { why: "accounts that could not be asked for", facts: { ...healthy, nats: [unaskedNats] } },
     { why: "a decision made just now", facts: lines({ decidedAt: now - 1000 }) },
     { why: "a gateway that asks for every request", facts: gateway({ mode: "call_out", policy: "unknown" }) },
     {
@@ -336,7 +341,7 @@ describe("what is printed", () => {
     for (const facts of [healthy, { now }, ...broken.map(([, , , one]) => one)]) {
       const text = doctorText(paint, examine(facts));
       for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(lineWidth);
-      for (const { name } of checks) expect(text).toMatch(new RegExp(`^${name} +(ok|warn|fail|skipped)`, "m"));
+      for (const { name } of checks) expect(text).toMatch(new RegExp(`^${name} +(ok|note|warn|fail|skipped)`, "m"));
     }
     expect(doctorText(paint, examine(probe({ status: 200 })))).toMatch(
       /^answers_without_asking +fail .*\n(?: {33}.*\n)* {33}fix: /m,

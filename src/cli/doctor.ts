@@ -7,7 +7,7 @@ export const doctor: CliCommand = {
   summary: "check an installation, part by part",
   details: [
     "Looks at the configuration, the running broker, and the files and addresses that are named. What is not named is skipped.",
-    "Exit status 3 when a check fails; warnings alone are 0.",
+    "Exit status 3 when a check fails; notes and warnings alone are 0.",
   ],
   options: [
     { spec: "--nginx-conf <file>", doc: "an nginx.conf that includes what was rendered" },
@@ -33,7 +33,7 @@ export const doctor: CliCommand = {
   },
 };
 
-const colours = { ok: "green", warn: "yellow", fail: "red", skipped: "dim" } as const;
+const colours = { ok: "green", note: "cyan", warn: "yellow", fail: "red", skipped: "dim" } as const;
 const nameWidth = 24;
 const resultWidth = 9;
 const indent = nameWidth + resultWidth;
@@ -41,7 +41,7 @@ const indent = nameWidth + resultWidth;
 /** One line for each check, and below it what is wrong and one fix for each. */
 export function doctorText(paint: Paint, results: readonly CheckResult[]): string {
   const lines = results.flatMap((check) => checkLines(paint, check));
-  const counts = (["ok", "warn", "fail", "skipped"] as const).map(
+  const counts = (["ok", "note", "warn", "fail", "skipped"] as const).map(
     (result) => `${results.filter((check) => check.result === result).length} ${result}`,
   );
   return `${lines.join("\n")}\n\n${counts.join(", ")}\n`;

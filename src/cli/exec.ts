@@ -10,6 +10,7 @@ export const exec: CliCommand = {
       "  WAYLEAVE_<TARGET>_URL  a listener on loopback that attaches and renews the credential\n" +
       "  WAYLEAVE_TOKEN_FILE    an access token, mode 0600, renewed in place\n" +
       "  WAYLEAVE_SESSION       the session's id\n" +
+      "  NATS_URL, NATS_USER, NATS_PASSWORD  where --target names a NATS target\n" +
       "  SPIFFE_ENDPOINT_SOCKET the SPIFFE Workload API, and SDS for the job's own Envoys",
     "Each listener's URL holds a random path: append to it, and treat it as a secret of the job. Requests with another " +
       "Host, and those that a web page makes, are refused. The gateway's certificate must name the target's host.",

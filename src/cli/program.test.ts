@@ -184,7 +184,7 @@ describe("an operator's command", () => {
     },
     {
       argv: ["audit", "list", "--effect", "deny", "--limit", "5"],
-      asked: "GET /v1/records?effect=deny&limit=5",
+      asked: "GET /v1/records?effect=deny&limit=5&brief=true",
       out: /^2026-11-24T09:30:13.020Z {2}rec_00000000000a {2}deny {8}POST billing \/v1\/releases {2}condition_failed {2}acme\/shop #7712\n$/,
     },
     {

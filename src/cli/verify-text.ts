@@ -3,17 +3,9 @@ import { openedNeedle, type StoryFacts } from "../gateway/story-facts.ts";
 import { type Hop, operationOf } from "../gateway/story-hop.ts";
 import { meshPairs } from "../gateway/story-mesh.ts";
 import { type Problem, problemCodes } from "../gateway/story-problems.ts";
-import { count, lineWidth, type Paint, printable, wrap } from "./terminal.ts";
-
-/** One node of the tree: what happened on one line with its time and record, and what is known of it below. */
-interface Row {
-  readonly label: string;
-  readonly text: string;
-  readonly at?: number;
-  readonly record?: string | undefined;
-  readonly details?: readonly string[];
-  readonly red?: boolean;
-}
+import { count, lineWidth, type Paint, printable } from "./terminal.ts";
+import { natsRows } from "./verify-nats.ts";
+import { duration, rowText, type StoryRow, short, time } from "./verify-row.ts";
 
 /** Requests shown one by one; where all is well, the rest is counted. */
 const shownRequests = 12;
@@ -25,9 +17,12 @@ export function storyText(paint: Paint, facts: StoryFacts, story: Story): string
     jobLogRow(facts, story),
     ...openingRows(facts, story),
     ...requestRows(facts, story),
+    ...natsRows(story, problemRow),
     ...meshRows(facts),
     ...story.problems
-      .filter((problem) => !story.requests.some(({ problems }) => problems.includes(problem)))
+      .filter(
+        (problem) => ![...story.requests, ...story.connections].some(({ problems }) => problems.includes(problem)),
+      )
       .map(problemRow),
     ...endRows(facts, story),
   ];
@@ -46,15 +41,15 @@ function headText(paint: Paint, { session }: StoryFacts): string {
     : `${paint("bold", who)}\n${" ".repeat(9)}${when}\n`;
 }
 
-function jobLogRow({ session }: StoryFacts, { jobLog }: Story): Row {
+function jobLogRow({ session }: StoryFacts, { jobLog }: Story): StoryRow {
   if (jobLog.state === "unread") return { label: "job log", text: `not read: ${jobLog.detail}` };
   const said = jobLog.state === "found" ? `"${openedNeedle(session.id)}"` : "does not say that it opened this session";
   return { label: "job log", text: said, details: [`in ${jobLog.detail}`] };
 }
 
-function openingRows({ session }: StoryFacts, { opened, tokens }: Story): readonly Row[] {
+function openingRows({ session }: StoryFacts, { opened, tokens }: Story): readonly StoryRow[] {
   const [first] = tokens;
-  const token: readonly Row[] =
+  const token: readonly StoryRow[] =
     first === undefined
       ? []
       : [
@@ -86,7 +81,7 @@ function openingRows({ session }: StoryFacts, { opened, tokens }: Story): readon
   ];
 }
 
-function requestRows(facts: StoryFacts, { requests }: Story): readonly Row[] {
+function requestRows(facts: StoryFacts, { requests }: Story): readonly StoryRow[] {
   const broken = requests.filter(({ problems }) => problems.length > 0);
   const shown = new Set([...broken.slice(0, shownProblems), ...requests.slice(0, shownRequests)]);
   const rows = requests.filter((request) => shown.has(request)).flatMap((request) => oneRequest(facts, request));
@@ -97,11 +92,11 @@ function requestRows(facts: StoryFacts, { requests }: Story): readonly Row[] {
   return [...rows, { label: "", text: `… ${count(rest.length, "more request")}, ${how}; --json has them` }];
 }
 
-function oneRequest(facts: StoryFacts, { first, problems }: RequestStory): readonly Row[] {
+function oneRequest(facts: StoryFacts, { first, problems }: RequestStory): readonly StoryRow[] {
   return [...hopRows(facts, first, undefined), ...problems.map(problemRow)];
 }
 
-function hopRows(facts: StoryFacts, hop: Hop, from: Hop | undefined): readonly Row[] {
+function hopRows(facts: StoryFacts, hop: Hop, from: Hop | undefined): readonly StoryRow[] {
   const rows = [hopRow(facts, hop, from), ...hop.inner.flatMap((inner) => hopRows(facts, inner, hop))];
   const upstream = hop.inner.length === 0 ? hop.entry?.data.upstream_status : undefined;
   if (upstream === undefined) return rows;
@@ -111,7 +106,7 @@ function hopRows(facts: StoryFacts, hop: Hop, from: Hop | undefined): readonly R
   return [...rows, { label: "upstream", text: `${target} answered ${upstream}`, details }];
 }
 
-function hopRow({ session }: StoryFacts, hop: Hop, from: Hop | undefined): Row {
+function hopRow({ session }: StoryFacts, hop: Hop, from: Hop | undefined): StoryRow {
   const { gateway, decision, entry } = hop;
   const status = entry === undefined ? "" : entry.data.status === 0 ? "  no answer" : `  ${entry.data.status}`;
   const who = entry?.data.subject === undefined ? `session ${session.id}` : `subject ${entry.data.subject}`;
@@ -158,7 +153,7 @@ const enforcedWords = {
 
 const targetOf = (hop: Hop): string | undefined => hop.decision?.data.target ?? hop.entry?.data.target;
 
-function meshRows(facts: StoryFacts): readonly Row[] {
+function meshRows(facts: StoryFacts): readonly StoryRow[] {
   return meshPairs(facts).map(({ caller, service, workload, mtls, requests }, at) => ({
     label: at === 0 ? "mesh" : "",
     text: `${caller ?? "nobody known"} → ${service ?? workload ?? "a workload"}`,
@@ -166,7 +161,7 @@ function meshRows(facts: StoryFacts): readonly Row[] {
   }));
 }
 
-function problemRow({ code, kind, hop, found, causes, records }: Problem): Row {
+function problemRow({ code, kind, hop, found, causes, records }: Problem): StoryRow {
   return {
     label: kind === "note" ? "note" : kind === "missing" ? "MISSING" : "DIFFERS",
     text: `${hop}: ${problemCodes[code]}`,
@@ -180,13 +175,16 @@ function problemRow({ code, kind, hop, found, causes, records }: Problem): Row {
   };
 }
 
-function endRows({ session }: StoryFacts, { ended, ends }: Story): readonly Row[] {
+function endRows({ session }: StoryFacts, { ended, ends }: Story): readonly StoryRow[] {
   if (session.endedAt === undefined) return [];
-  const points = ends.map(({ gateway, firstRefusedAfterMs }) =>
-    firstRefusedAfterMs === undefined
-      ? `${gateway} was not asked since`
-      : `${gateway} first refused ${duration(firstRefusedAfterMs)} after`,
-  );
+  const points = ends.map(({ gateway, firstRefusedAfterMs, closedAfterMs }) => {
+    const refused =
+      firstRefusedAfterMs === undefined
+        ? "was not asked since"
+        : `first refused ${duration(firstRefusedAfterMs)} after`;
+    const closed = closedAfterMs === undefined ? "" : `closed its connections ${duration(closedAfterMs)} after, and `;
+    return `${gateway} ${closed}${refused}`;
+  });
   const why = (session.endReason ?? "ended").replaceAll("_", " ");
   return [{ label: "end", text: why, at: session.endedAt, record: ended?.id, details: points }];
 }
@@ -204,44 +202,19 @@ function verdictText(paint: Paint, { session, cut }: StoryFacts, story: Story): 
   }
   const refused = story.ends.flatMap(({ firstRefusedAfterMs }) => firstRefusedAfterMs ?? []);
   const hops =
-    story.requests.length === 0
+    story.requests.length + story.connections.length === 0
       ? "No request was made; what there is fits together."
       : "Every hop confirms the same identity.";
+  const closed = story.ends.flatMap(({ closedAfterMs }) => closedAfterMs ?? []);
   const end =
     session.endedAt === undefined
       ? ""
       : refused.length === 0
         ? " Nothing was asked after the end."
         : ` Access was refused ${duration(Math.max(...refused))} after the end, wherever it was tried.`;
-  return `${limit}${paint("green", `${hops}${end}`)}\n`;
+  const sockets =
+    closed.length === 0 ? "" : `\nIts NATS connections were closed ${duration(Math.max(...closed))} after the end.`;
+  return `${limit}${paint("green", `${hops}${end}${sockets}`)}\n`;
 }
 
-const labelWidth = 11;
-const indent = 3 + labelWidth;
-
-function rowText(paint: Paint, row: Row, last: boolean): string {
-  const branch = row.label === "" ? "│  " : last ? "└─ " : "├─ ";
-  const below = `${last ? "   " : "│  "}${" ".repeat(labelWidth)}`;
-  const right = [
-    ...(row.at === undefined ? [] : [time(row.at)]),
-    ...(row.record === undefined ? [] : [row.record]),
-  ].join("  ");
-  const room = lineWidth - indent - (right === "" ? 0 : right.length + 2);
-  const [first = "", ...more] = wrap(printable(row.text), room).map((line) => cutTo(line, room));
-  const colour = (text: string) => (row.red ? paint("red", text) : text);
-  const head = `${branch}${colour(row.label.padEnd(labelWidth))}${colour(right === "" ? first : `${first.padEnd(room)}  `)}${paint("dim", right)}`;
-  const lines = [...more, ...(row.details ?? []).flatMap((detail) => wrap(printable(detail), lineWidth - indent))];
-  return [head, ...lines.map((line) => `${below}${paint("dim", cutTo(line, lineWidth - indent))}`)]
-    .map((line) => `${line.trimEnd()}\n`)
-    .join("");
-}
-
-/** A path may be longer than a line; the record has all of it. */
-function cutTo(text: string, width: number): string {
-  return text.length > width ? `${text.slice(0, width - 1)}…` : text;
-}
-
-const time = (at: number): string => new Date(at).toISOString().slice(11, 23);
 const day = (at: number): string => new Date(at).toISOString().slice(0, 10);
-const short = (text: string): string => (text.length > 12 ? `${text.slice(0, 8)}…` : text);
-const duration = (ms: number): string => (ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`);

@@ -73,7 +73,8 @@ function gatewayChecks(
   gateways: readonly Loose[],
   root: Loose,
 ): readonly Diagnostic[] {
-  const found = [...secretPair(document, path, "secret", gateway.kind !== "linkerd")];
+  const asks = gateway.kind === "nats" ? gateway.standalone === true : gateway.kind !== "linkerd";
+  const found = [...secretPair(document, path, "secret", asks), ...natsChecks(document, path, gateway)];
   const names = gateways.map(({ name }) => name);
   for (const [at, name] of asItems(gateway.behind).entries()) {
     const front = gateways.find((each) => each.name === name);
@@ -101,6 +102,17 @@ function gatewayChecks(
     found.push(error("grpc_missing", `${keyName(path)} needs the gRPC listener`, document.valueAt(path), help));
   }
   return found;
+}
+
+/** Passwords and messages cross this socket. */
+function natsChecks(document: ConfigDocument, path: KeyPath, gateway: Loose): readonly Diagnostic[] {
+  const { listen } = gateway;
+  if (gateway.kind !== "nats" || typeof listen !== "string" || gateway.tls !== undefined) return [];
+  const host = listen.slice(0, listen.lastIndexOf(":"));
+  if (isLoopback(host)) return [];
+  const place = document.valueAt([...path, "listen"]);
+  const help = "set `tls`, or listen on 127.0.0.1";
+  return [error("plain_nats", `${host} can be reached from other machines without TLS`, place, help)];
 }
 
 const leastPolledMs = 5_000;

@@ -129,7 +129,36 @@ export interface LinkerdGatewayConfig extends MeshGatewayBase {
   readonly kind: "linkerd";
 }
 
-export type GatewayConfig = NginxGatewayConfig | EnvoyGatewayConfig | IstioGatewayConfig | LinkerdGatewayConfig;
+export interface NatsGatewayConfig extends GatewayBase {
+  readonly kind: "nats";
+  /** Where jobs connect; port 0 takes a free one. */
+  readonly listen: { readonly host: string; readonly port: number };
+  /** PEM texts. */
+  readonly tls?: { readonly cert: string; readonly key: string };
+  /** What jobs are told, `nats://` or `tls://`; absent: where it listens. */
+  readonly publicUrl?: string;
+  readonly servers: readonly NatsServerAddress[];
+  /** PEM text. */
+  readonly serverCa?: string;
+  readonly authentication: "operator" | "config";
+  /** Jobs may connect to the servers themselves: their messages have no records. */
+  readonly direct: boolean;
+  /** It is a process of its own. */
+  readonly standalone: boolean;
+}
+
+export interface NatsServerAddress {
+  readonly host: string;
+  readonly port: number;
+  readonly tls: boolean;
+}
+
+export type GatewayConfig =
+  | NginxGatewayConfig
+  | EnvoyGatewayConfig
+  | IstioGatewayConfig
+  | LinkerdGatewayConfig
+  | NatsGatewayConfig;
 
 export interface SpiffeConfig {
   readonly svidTtlMs: number;

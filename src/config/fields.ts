@@ -48,6 +48,16 @@ export const address = (text: string) =>
     .refine((value) => Number(value.slice(value.lastIndexOf(":") + 1)) <= 65_535, "must have a port of at most 65535")
     .describe(text);
 
+/** `nats://host:port` or `tls://host:port`. */
+export const natsUrl = (text: string) =>
+  z
+    .string()
+    .refine(
+      (value) => /^(nats|tls):\/\//.test(value) && addressForm.test(value.replace(/^(nats|tls):\/\//, "")),
+      "must be nats://host:port or tls://host:port",
+    )
+    .describe(text);
+
 export const Tls = z.strictObject({
   cert_file: describedFile("PEM certificate chain."),
   key_file: describedFile("PEM private key."),

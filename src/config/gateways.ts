@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { address, addressForm, duration, secret, secretFile, url } from "./fields.ts";
+import { address, addressForm, describedFile, duration, natsUrl, secret, secretFile, Tls, url } from "./fields.ts";
 
 /** What every gateway of the inventory says. */
 const inventory = {
@@ -23,7 +23,7 @@ const inventory = {
 };
 
 const Nginx = z.strictObject({
-  kind: z.literal("nginx").describe("The software: `nginx`, `envoy`, `istio` or `linkerd`."),
+  kind: z.literal("nginx").describe("The software: `nginx`, `envoy`, `istio`, `linkerd` or `nats`."),
   ...inventory,
   cache: duration("How long it may reuse an unconditional allow. Default: not at all.", { atMost: "2s" }).optional(),
   njs: z.boolean().describe("Whether its NGINX has the njs module. Default: false.").optional(),
@@ -44,7 +44,7 @@ const upstream = z
   );
 
 const Envoy = z.strictObject({
-  kind: z.literal("envoy").describe("The software: `nginx`, `envoy`, `istio` or `linkerd`."),
+  kind: z.literal("envoy").describe("The software: `nginx`, `envoy`, `istio`, `linkerd` or `nats`."),
   ...inventory,
   mode,
   protocol: z.enum(["grpc", "http"]).describe("How it asks: `grpc` needs `listen.grpc`. Default: grpc.").optional(),
@@ -112,14 +112,47 @@ const mesh = {
 };
 
 const Istio = z.strictObject({
-  kind: z.literal("istio").describe("The software: `nginx`, `envoy`, `istio` or `linkerd`."),
+  kind: z.literal("istio").describe("The software: `nginx`, `envoy`, `istio`, `linkerd` or `nats`."),
   ...mesh,
   mode,
 });
 const Linkerd = z.strictObject({
-  kind: z.literal("linkerd").describe("The software: `nginx`, `envoy`, `istio` or `linkerd`."),
+  kind: z.literal("linkerd").describe("The software: `nginx`, `envoy`, `istio`, `linkerd` or `nats`."),
   ...mesh,
 });
 
+const Nats = z.strictObject({
+  kind: z.literal("nats").describe("The software: `nginx`, `envoy`, `istio`, `linkerd` or `nats`."),
+  ...inventory,
+  listen: address("Where jobs connect. Port 0 takes a free one. Default: 127.0.0.1:4222.").optional(),
+  tls: Tls.describe("Certificate to serve TLS with. Default: plain, on loopback only.").optional(),
+  public_url: natsUrl(
+    "What jobs are told to connect to, nats://host:port or tls://host:port. Default: `listen`.",
+  ).optional(),
+  servers: z
+    .array(natsUrl("nats://host:port or tls://host:port."))
+    .min(1, "must name at least one server")
+    .describe("The nats-servers behind it, 2.12.7 or newer."),
+  server_ca_file: describedFile(
+    "PEM certificates that sign the servers', beside the system's. Default: none.",
+  ).optional(),
+  authentication: z
+    .enum(["operator", "config"])
+    .describe(
+      "How the servers know accounts: `operator` by signed JWTs that can be added while they run, `config` by their configuration file. Default: operator.",
+    )
+    .optional(),
+  direct: z
+    .boolean()
+    .describe(
+      "True lets jobs connect to the servers themselves with the callout alone: authentication WITHOUT message audit. Default: false.",
+    )
+    .optional(),
+  standalone: z
+    .boolean()
+    .describe("True where `wayleave nats-gateway` runs it as a process of its own. Default: false, inside `serve`.")
+    .optional(),
+});
+
 /** One gateway of the inventory. */
-export const Gateway = z.discriminatedUnion("kind", [Nginx, Envoy, Istio, Linkerd]);
+export const Gateway = z.discriminatedUnion("kind", [Nginx, Envoy, Istio, Linkerd, Nats]);

@@ -1,5 +1,11 @@
 import { parseAddress } from "./address.ts";
-import type { EnvoyGatewayConfig, GatewayConfig, ListenConfig } from "./config.ts";
+import type {
+  EnvoyGatewayConfig,
+  GatewayConfig,
+  ListenConfig,
+  NatsGatewayConfig,
+  NatsServerAddress,
+} from "./config.ts";
 import type { KeyPath } from "./document.ts";
 import { parseDuration } from "./duration.ts";
 import type { Reader } from "./reader.ts";
@@ -7,6 +13,7 @@ import type { ConfigFile } from "./schema.ts";
 
 type RawGateway = NonNullable<ConfigFile["gateways"]>[number];
 type RawEnvoy = Extract<RawGateway, { kind: "envoy" }>;
+type RawNats = Extract<RawGateway, { kind: "nats" }>;
 
 /** One gateway with its defaults filled in. */
 export function resolveGateway(gateway: RawGateway, listen: ListenConfig, path: KeyPath, read: Reader): GatewayConfig {
@@ -25,6 +32,7 @@ export function resolveGateway(gateway: RawGateway, listen: ListenConfig, path: 
     return { ...base, kind: "nginx", cacheMs: ms(gateway.cache ?? "0s"), njs: gateway.njs ?? false };
   }
   if (gateway.kind === "envoy") return { ...base, ...envoyOf(gateway, listen) };
+  if (gateway.kind === "nats") return { ...base, ...natsOf(gateway, path, read) };
   const mesh = {
     ...base,
     namespace: gateway.namespace,
@@ -33,6 +41,35 @@ export function resolveGateway(gateway: RawGateway, listen: ListenConfig, path: 
   };
   if (gateway.kind === "linkerd") return { ...mesh, kind: "linkerd" };
   return { ...mesh, kind: "istio", mode: gateway.mode ?? "native" };
+}
+
+function natsOf(gateway: RawNats, path: KeyPath, read: Reader): Omit<NatsGatewayConfig, keyof RawShared> {
+  const { tls } = gateway;
+  const ca = gateway.server_ca_file;
+  const serverCa = ca === undefined ? undefined : read.file(ca, [...path, "server_ca_file"]);
+  return {
+    kind: "nats",
+    listen: parseAddress(gateway.listen ?? "127.0.0.1:4222"),
+    ...(tls === undefined
+      ? {}
+      : {
+          tls: {
+            cert: read.file(tls.cert_file, [...path, "tls", "cert_file"]) ?? "",
+            key: read.file(tls.key_file, [...path, "tls", "key_file"]) ?? "",
+          },
+        }),
+    ...(gateway.public_url === undefined ? {} : { publicUrl: gateway.public_url }),
+    servers: gateway.servers.map(natsServer),
+    ...(serverCa === undefined ? {} : { serverCa }),
+    authentication: gateway.authentication ?? "operator",
+    direct: gateway.direct ?? false,
+    standalone: gateway.standalone ?? false,
+  };
+}
+
+function natsServer(text: string): NatsServerAddress {
+  const tls = text.startsWith("tls://");
+  return { ...parseAddress(text.slice(tls ? "tls://".length : "nats://".length)), tls };
 }
 
 function envoyOf(gateway: RawEnvoy, listen: ListenConfig): Omit<EnvoyGatewayConfig, keyof RawShared> {

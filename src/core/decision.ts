@@ -18,6 +18,7 @@ export const reasonCodes = {
   host_mismatch: "the host is not one of the target's",
   ambiguous_path: "the path can be read in two ways",
   ambiguous_request: "the request can be read in two ways (duplicate or hop-by-hop headers)",
+  subject_refused: "no job may name the subject: it is reserved, or NATS would not take it",
   stream_refused: "streams are off unless the operation says stream: true",
   no_role: "no role of this job allows the operation",
   condition_failed: "a role would allow it, but its condition is false",

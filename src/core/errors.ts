@@ -44,6 +44,7 @@ const table = {
   key_not_found: { http: 404, oauth: "invalid_request", exit: 4 },
   key_not_ready: { http: 409, oauth: "invalid_request", exit: 3 },
   key_unavailable: { http: 503, oauth: "server_error", exit: 1 },
+  nats_unavailable: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
   journal_unavailable: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
   journal_corrupt: { http: 500, oauth: "server_error", exit: 1 },
   broker_unreachable: { http: 503, oauth: "temporarily_unavailable", exit: 5 },

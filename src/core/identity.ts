@@ -31,10 +31,26 @@ export interface JobIdentity {
   /** The runner as the CI claims it; `spiffeId` where it proved itself by an SVID of its own. */
   readonly runner?: { readonly id?: string; readonly environment?: string; readonly spiffeId?: string };
   readonly fork: ForkStatus;
+  /** The event that started the pipeline. Only the broker's own durable knowledge says so, never a claim. */
+  readonly cause?: Cause;
   /** By selector field name (`project`, `ref`, `environment`, …); an absent claim is an absent key. */
   readonly attributes: Readonly<Record<string, AttributeValue>>;
   /** By template name without `${}`: `job.project_id`, `environment.slug`, … Raw values; filling checks them. */
   readonly variables: Readonly<Record<string, string>>;
+}
+
+/** Which message of which job made Wayleave start a pipeline. */
+export interface Cause {
+  /** Name of the event in policy. */
+  readonly event: string;
+  /** The session that sent the message. */
+  readonly session: string;
+  /** Its job: see `jobKey`. */
+  readonly job: string;
+  /** Path of its project. */
+  readonly project: string;
+  /** How many events led here: 1 where the causing job's own pipeline was started by none. */
+  readonly depth: number;
 }
 
 /** One field a selector may name, as a CI provider declares it. */

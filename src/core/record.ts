@@ -1,6 +1,7 @@
 import type { Closest, FactUse, ReasonCode } from "./decision.ts";
 import type { Fact } from "./fact.ts";
 import type { JobIdentity } from "./identity.ts";
+import type { NatsEventData } from "./nats-record.ts";
 import type { EndReason, Narrowing, SuspendReason } from "./session.ts";
 
 /** Who is meant, repeated on every record so that one record can be read alone. */
@@ -67,7 +68,7 @@ export interface GatewayRequestData {
 }
 
 /** What happened, by kind. The kinds that carry state say so: the session state is a fold over them. */
-export interface EventData {
+export interface EventData extends NatsEventData {
   readonly "broker.started": { readonly version: string; readonly policy: string };
   readonly "broker.stopped": Record<string, never>;
   readonly "policy.loaded": { readonly policy: string; readonly files: readonly string[]; readonly roles: number };
@@ -107,6 +108,8 @@ export interface EventData {
     readonly jkt?: string;
     readonly refresh_hash: string;
     readonly idempotency_hash?: string;
+    /** A client of this gateway presented the job's own token; from then on the token is a password there and nothing else. */
+    readonly presented?: { readonly gateway: string /** Hex SHA-256 of the token. */; readonly token_hash: string };
     readonly parent?: string;
     readonly roles: readonly string[];
     readonly policy: string;

@@ -15,10 +15,17 @@ export interface HttpOperation {
   readonly stream: boolean;
 }
 
-/** `pub`, `sub`, `req` on a NATS subject. */
+/** What a job may do at a NATS account. */
+export const natsVerbs = ["pub", "sub", "req", "pull"] as const;
+
+/**
+ * `pub`: send a message, an acknowledgement to the job's own inbox included. `req`: send one only to be answered there.
+ * `sub`: receive. `pull`: fetch from, look at and acknowledge to one durable JetStream consumer, the subject being
+ * `<stream>.<consumer>`.
+ */
 export interface NatsOperation {
   readonly kind: "nats";
-  readonly verb: "pub" | "sub" | "req";
+  readonly verb: (typeof natsVerbs)[number];
   readonly subject: string;
   readonly queue?: string;
 }

@@ -10,6 +10,7 @@ export class KeyHistory {
     "access-token": new Map(),
     assertion: new Map(),
     "jwt-svid": new Map(),
+    nats: new Map(),
   };
 
   /** Every key of a class. Lives say state and times as recorded; `lifeMs` is not recorded and 0. */

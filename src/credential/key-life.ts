@@ -1,5 +1,5 @@
-/** What a key signs. Each class has its own keys, its own JWKS and audiences of its own. */
-export const keyClasses = ["access-token", "assertion", "jwt-svid"] as const;
+/** What a key signs. Each class has its own keys, its own JWKS and audiences of its own; `nats` signs user JWTs, and has none. */
+export const keyClasses = ["access-token", "assertion", "jwt-svid", "nats"] as const;
 export type KeyClass = (typeof keyClasses)[number];
 
 /**

@@ -47,6 +47,18 @@ export const question: Question = {
   operation: { kind: "http", method: "GET", host: "billing.internal", path: "/v1/x", stream: false },
   authorization: "Bearer good",
 };
+/** The NATS part of a policy that has none. */
+export const withoutNats = {
+  natsAccount: () => undefined,
+  natsRights: noNats,
+  natsRightsNow: noNats,
+  events: [],
+} satisfies Partial<Policy>;
+
+function noNats(): never {
+  throw new TypeError("nobody asks about NATS here");
+}
+
 export const fakePolicy: Policy = {
   version: "p",
   pins: {},
@@ -59,6 +71,7 @@ export const fakePolicy: Policy = {
   hostsFor: () => [],
   decide: () => allow,
   unidentified: () => ({ pass: false, mode: "enforce" }),
+  ...withoutNats,
 };
 export const good: TokenVerdict = { state: "valid", token: { jti: "j", sessionId: "ses_a", narrowing: {} } };
 

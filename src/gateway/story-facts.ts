@@ -1,3 +1,4 @@
+import type { NatsCount } from "../core/nats-record.ts";
 import type { AuditRecord } from "../core/record.ts";
 import type { IdentityPair } from "./metric-series.ts";
 
@@ -16,6 +17,8 @@ export interface StoryFacts {
   readonly jobLog: JobLogReading;
   /** Who talked to whom in a mesh, where its metrics were given. */
   readonly mesh?: { readonly source: string; readonly pairs: readonly IdentityPair[] };
+  /** What the records of messages over NATS add up to, by connection; `records` does not hold them. */
+  readonly nats?: readonly NatsTraffic[];
   /** True where there were more records than a story can hold. */
   readonly cut: boolean;
   readonly now: number;
@@ -39,7 +42,7 @@ export interface StorySession {
 /** One enforcement point of the inventory. */
 export interface StoryGateway {
   readonly name: string;
-  readonly kind: "nginx" | "envoy" | "istio" | "linkerd";
+  readonly kind: "nginx" | "envoy" | "istio" | "linkerd" | "nats";
   readonly targets: readonly string[];
   /** Gateways in front of it; empty for one that takes access tokens. */
   readonly behind: readonly string[];
@@ -53,6 +56,18 @@ export interface StoryGateway {
   readonly aliveAt?: number;
   /** Its published bound: how late it may refuse an ended session, ms. */
   readonly boundMs: number;
+}
+
+/** What the records of one connection's messages add up to. */
+export interface NatsTraffic {
+  readonly connection: string;
+  readonly gateway: string;
+  readonly published: NatsCount;
+  readonly delivered: NatsCount;
+  /** When the last of them was published or delivered. */
+  readonly lastAt: number;
+  /** True where not all of them were added up. */
+  readonly cut: boolean;
 }
 
 /** Whether the job's own log says that it opened the session. */

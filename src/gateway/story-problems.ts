@@ -27,6 +27,13 @@ export const problemCodes = {
   served_though_refused: "what was refused was served",
   refused_though_allowed: "what was allowed was refused",
   served_after_end: "a request was served after the session's end",
+  nats_opening_missing: "a connection's messages or end are recorded, and its beginning is not",
+  nats_close_missing: "the session is over, and one of its NATS connections has no final record",
+  nats_totals_missing: "nats-server did not tell its own counts of a connection",
+  nats_counts_differ: "nats-server counted other messages of a connection than the gateway",
+  nats_records_differ: "the records of a connection's messages are not what the gateway counted",
+  nats_closed_late: "a NATS connection was closed too long after the session's end",
+  nats_unrecorded: "a job talked to nats-server itself: its messages have no records",
   mesh_plaintext: "a workload of the mesh took requests without mutual TLS",
 } as const;
 export type ProblemCode = keyof typeof problemCodes;
@@ -41,10 +48,17 @@ const missing: ReadonlySet<ProblemCode> = new Set([
   "front_hop_missing",
   "gateway_silent",
   "mesh_silent",
+  "nats_opening_missing",
+  "nats_close_missing",
+  "nats_totals_missing",
 ] satisfies ProblemCode[]);
 
 /** Worth a look, but nothing got through and every hop still confirms the others: anybody can knock at a door. */
-const notes: ReadonlySet<ProblemCode> = new Set(["refused_past_front", "gateway_quiet"] satisfies ProblemCode[]);
+const notes: ReadonlySet<ProblemCode> = new Set([
+  "refused_past_front",
+  "gateway_quiet",
+  "nats_unrecorded",
+] satisfies ProblemCode[]);
 
 /** A hop that is missing, or that contradicts another; or a note. */
 export interface Problem {

@@ -4,6 +4,7 @@ import { type EndPoint, endPoints } from "./story-end.ts";
 import { openedNeedle, type StoryFacts } from "./story-facts.ts";
 import { assembleHops, type Hop } from "./story-hop.ts";
 import { meshProblems } from "./story-mesh.ts";
+import { type NatsConnectionStory, natsConnections } from "./story-nats.ts";
 import { type Problem, problem } from "./story-problems.ts";
 
 /** One session, hop by hop, and whether every hop says the same. */
@@ -14,6 +15,8 @@ export interface Story {
   readonly tokens: readonly (AuditRecord & { readonly kind: "credential.minted" })[];
   /** Oldest first. */
   readonly requests: readonly RequestStory[];
+  /** In the order they were made. */
+  readonly connections: readonly NatsConnectionStory[];
   readonly ended?: AuditRecord & { readonly kind: "session.ended" };
   readonly ends: readonly EndPoint[];
   readonly problems: readonly Problem[];
@@ -45,13 +48,15 @@ export function tellStory(facts: StoryFacts, scope: StoryScope = {}): Story {
   const all = assembleHops(facts);
   const asked = scope.trace === undefined ? all : all.filter((hop) => hasTrace(hop, scope.trace ?? ""));
   const requests = asked.map((first) => ({ first, problems: requestProblems(first, facts, true) }));
+  const connections = scope.trace === undefined ? natsConnections(facts) : [];
   const problems = [
     ...jobLogProblems(facts),
     ...(opened === undefined ? [noOpening(facts)] : []),
-    ...(tokens.length === 0 && requests.length > 0 ? [noToken(facts)] : []),
+    ...(tokens.length === 0 && requests.some(needsToken) ? [noToken(facts)] : []),
     ...requests.flatMap((request) => request.problems),
     ...(scope.trace === undefined ? silentGateways(facts, tokens, all) : []),
     ...meshProblems(facts),
+    ...connections.flatMap((connection) => connection.problems),
     ...(session.state === "ended" && ended === undefined ? [noEnd(facts)] : []),
   ];
   return {
@@ -60,8 +65,9 @@ export function tellStory(facts: StoryFacts, scope: StoryScope = {}): Story {
     ...(opened === undefined ? {} : { opened }),
     tokens,
     requests,
+    connections,
     ...(ended === undefined ? {} : { ended }),
-    ends: endPoints(facts, all, ended),
+    ends: endPoints(facts, all, connections, ended),
     problems,
   };
 }
@@ -102,6 +108,11 @@ function noOpening({ session }: StoryFacts): Problem {
   const says = `looked for session.opened of ${session.id} in the audit log`;
   const causes = ["the record is older than the log is kept", "the index is being built again: ask later"] as const;
   return problem("opening_missing", "token", says, causes);
+}
+
+/** A NATS gateway takes passwords and the job's own identity token. */
+function needsToken({ first }: RequestStory): boolean {
+  return first.gateway.kind !== "nats";
 }
 
 function noToken({ session }: StoryFacts): Problem {

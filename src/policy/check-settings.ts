@@ -1,5 +1,6 @@
 import type { TargetKind } from "../core/target.ts";
 import { type Parsed, parsed, refused } from "./findings.ts";
+import { isReservedAccount, maxAccount } from "./nats-account.ts";
 import { parseTemplate, splitOutside } from "./parse-template.ts";
 import { type Reading, take } from "./reading.ts";
 import type { Target } from "./schema.ts";
@@ -24,7 +25,11 @@ export function checkSettings(kind: TargetKind, value: Target, source: Source, p
   };
   check("spiffe_id", value.mesh?.spiffe_id, rules.spiffe_id);
   check("address", value.tcp?.address, rules.address);
-  check("account", value.nats?.account, rules.account);
+  if (value.nats) {
+    const { account: written, records = "durable", deliveries = "counted" } = value.nats;
+    const account = take(checkAccount(written, reading.variables), source, [...path, kind, "account"], findings);
+    Object.assign(settings, account === undefined ? {} : { account }, { records, deliveries });
+  }
   check("cluster", value.kubernetes?.cluster, rules.cluster);
   checkList("groups", value.kubernetes?.groups, rules.group);
   checkList("fields", value.secret?.fields, rules.field);
@@ -62,7 +67,6 @@ const rules = {
     what: "a lower-case host and a port",
     example: "db.internal:5432",
   },
-  account: { form: /^[A-Za-z0-9_-]{1,64}$/, what: "an account's name", example: "CI" },
   cluster: { form: /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, what: "a cluster's name", example: "staging" },
   group: {
     form: /^(?!system:)[A-Za-z0-9]([A-Za-z0-9:._-]{0,126}[A-Za-z0-9])?$/,
@@ -98,6 +102,21 @@ function matches(text: string, rule: Rule): Parsed<string> {
   }
   if (rule.form.test(text)) return parsed(text);
   return refused("setting_invalid", `this must be ${rule.what}`, 0, text.length, `for example ${rule.example}`);
+}
+
+/** A name, or text that jobs fill to one. */
+function checkAccount(text: string, variables: readonly string[]): Parsed<string> {
+  const template = parseTemplate(text, variables);
+  if (!template.ok) return template;
+  const { texts, names } = template.value;
+  const written = texts.join("");
+  if (!/^[A-Za-z0-9_-]*$/.test(written) || written.length + names.length > maxAccount || text === "") {
+    const help = "1 to 64 letters, digits, - and _: CI, or P_${job.project_id}";
+    return refused("setting_invalid", "this must be an account's name", 0, text.length, help);
+  }
+  if (names.length > 0 || !isReservedAccount(text)) return parsed(text);
+  const help = "name the account that your services are in";
+  return refused("setting_invalid", "this account is no place for jobs", 0, text.length, help);
 }
 
 function checkVault(text: string, variables: readonly string[]): Parsed<string> {

@@ -1,7 +1,9 @@
+import { checkAccounts } from "./check-account.ts";
+import { checkEvents } from "./check-event.ts";
 import type { Findings } from "./findings.ts";
 import type { Pins } from "./lock.ts";
-import type { Place, RoleModel, SelectorClause, SelectorModel, StringPattern } from "./model.ts";
-
+import type { EventModel, Place, RoleModel, SelectorClause, SelectorModel, StringPattern } from "./model.ts";
+import { startedProject } from "./parse-event-start.ts";
 import { matchesPattern } from "./parse-glob.ts";
 import { splitOutside } from "./parse-template.ts";
 import type { NamedTarget, PolicyInput, PolicyParts, Reading } from "./reading.ts";
@@ -17,6 +19,8 @@ export interface PolicyCheck extends PolicyParts {
 /** What only the whole policy shows: names nobody uses, hosts two targets claim, projects without a pin, values never seen. */
 export function checkPolicy(check: PolicyCheck): void {
   checkHosts([...check.reading.targets.values()], check.findings);
+  checkAccounts(check);
+  checkEvents(check);
   checkUnused(check);
   checkSeen(check);
   if (check.locked) checkPins(check);
@@ -76,16 +80,16 @@ function warnOverlaps(hosts: readonly Host[], findings: Findings): void {
   }
 }
 
-function checkUnused({ reading, roles, deny, findings }: PolicyCheck): void {
+function checkUnused({ reading, roles, deny, events, findings }: PolicyCheck): void {
   if (findings.errors > 0) return; // what a broken role uses is not known
-  const allowed = new Set(roles.flatMap((role) => Object.keys(role.allow)));
+  const allowed = new Set([...roles.flatMap((role) => Object.keys(role.allow)), ...events.map(({ on }) => on.target)]);
   for (const target of reading.targets.values()) {
     if (allowed.has(target.name) || (target.read?.unidentified.length ?? 0) > 0) continue;
     findings.warn("target_unused", target.place, `no role allows anything on ${target.name}`, {
       help: "allow something, or leave it out",
     });
   }
-  const used = new Set([...roles, ...deny].flatMap((rule) => rule.for.map((selector) => selector.name)));
+  const used = new Set([...roles, ...deny, ...events].flatMap((rule) => rule.for.map((selector) => selector.name)));
   for (const who of reading.who.values()) {
     if (used.has(who.name)) continue;
     findings.warn("who_unused", who.place, `nothing is for "${who.name}"`, {
@@ -94,23 +98,34 @@ function checkUnused({ reading, roles, deny, findings }: PolicyCheck): void {
   }
 }
 
-/** Each selector once, with the roles that use it. */
-function selectorsOf(roles: readonly RoleModel[]): Map<SelectorModel, RoleModel[]> {
-  const users = new Map<SelectorModel, RoleModel[]>();
-  for (const role of roles) {
-    for (const selector of role.for) {
-      const list = users.get(selector);
-      if (list) list.push(role);
-      else users.set(selector, [role]);
-    }
-  }
-  return users;
+/** Whose selectors must name somebody: `role read`, `event deploy`. */
+interface User {
+  readonly what: "role" | "event";
+  readonly rule: RoleModel | EventModel;
 }
 
-function checkSeen({ roles, input, findings }: PolicyCheck): void {
+/** Each selector once, with the roles and events that use it. */
+function selectorsOf({ roles, events }: PolicyCheck): Map<SelectorModel, User[]> {
+  const found = new Map<SelectorModel, User[]>();
+  const users = [
+    ...roles.map((rule): User => ({ what: "role", rule })),
+    ...events.map((rule): User => ({ what: "event", rule })),
+  ];
+  for (const user of users) {
+    for (const selector of user.rule.for) {
+      const list = found.get(selector);
+      if (list) list.push(user);
+      else found.set(selector, [user]);
+    }
+  }
+  return found;
+}
+
+function checkSeen(check: PolicyCheck): void {
+  const { input, findings } = check;
   const seen = new Map(Object.entries(input.seen ?? {}));
   if (seen.size === 0) return;
-  for (const [selector, users] of selectorsOf(roles)) {
+  for (const [selector, users] of selectorsOf(check)) {
     for (const clause of selector.clauses) {
       const values = seen.get(clause.field) ?? [];
       if (values.length === 0 || clause.values.some((value) => isSeen(value, values))) continue;
@@ -122,17 +137,17 @@ function checkSeen({ roles, input, findings }: PolicyCheck): void {
 function warnUnseen(
   clause: SelectorClause,
   values: readonly string[],
-  users: readonly RoleModel[],
+  users: readonly User[],
   findings: Findings,
 ): void {
   const [value] = clause.values;
   const text = typeof value === "object" ? sourceOf(value) : String(value);
   const shown = values.slice(0, 5).join(", ") + (values.length > 5 ? ", …" : "");
-  const roles = users.slice(0, 3).map((role) => `role ${role.name} (line ${role.place.line})`);
+  const rules = users.slice(0, 3).map(({ what, rule }) => `${what} ${rule.name} (line ${rule.place.line})`);
   findings.warn("selector_never_matches", clause.place, "no job of the last 30 days matches this selector", {
     label: `seen: ${shown}`,
     help: findings.near(text, values) ?? "leave it if such jobs are still to come",
-    note: `used by ${roles.join(", ")}`,
+    note: `used by ${rules.join(", ")}`,
   });
 }
 
@@ -144,9 +159,11 @@ function isSeen(value: SelectorClause["values"][number], seen: readonly string[]
   return typeof value === "boolean" || seen.some((text) => matchesPattern(value, text));
 }
 
-/** With a lock file, every project path a role names should have its id there. */
-function checkPins({ reading, roles, pins, input, findings }: PolicyCheck): void {
-  for (const selector of selectorsOf(roles).keys()) {
+/** With a lock file, every project path that a role or an event names should have its id there. */
+function checkPins(check: PolicyCheck): void {
+  const { reading, events, pins, input, findings } = check;
+  for (const event of events) checkStartPin(event, check);
+  for (const selector of selectorsOf(check).keys()) {
     if (selector.issuer === undefined || hasId(selector)) continue;
     const names = (input.issuers ?? []).filter((one) => one.name === selector.issuer || one.type === selector.issuer);
     const issuers = names.length > 0 ? names.map((one) => one.name) : [selector.issuer];
@@ -158,6 +175,13 @@ function checkPins({ reading, roles, pins, input, findings }: PolicyCheck): void
       findings.warn("project_unpinned", place, message, { help });
     }
   }
+}
+
+function checkStartPin({ start, place }: EventModel, { pins, findings }: PolicyCheck): void {
+  const path = startedProject(start);
+  if (/^\d+$/.test(path) || Object.hasOwn(pins, `${start.issuer}/${path}`)) return;
+  const help = `add "${start.issuer}/${path}" to the lock file`;
+  findings.warn("project_unpinned", place, `${path} is not pinned to its id`, { help });
 }
 
 /** True where the selector names a project by an id already: GitLab's project, Buildkite's pipeline. */

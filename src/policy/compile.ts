@@ -1,12 +1,15 @@
 import type { AccessRequest, Counts, Decision } from "../core/decision.ts";
 import type { JobIdentity, Vocabulary } from "../core/identity.ts";
 import { parsePath } from "../core/path.ts";
+import { compileEvent, type ReadyEvent } from "./compile-event.ts";
 import { type CompiledRules, compare, compileRules, type RoutedTarget } from "./compiled-rules.ts";
-import { decide, modeOf, refusal } from "./decide.ts";
+import { decide, modeOf, refusal, targetReach } from "./decide.ts";
 import { findReach } from "./find-reach.ts";
 import { matchHttp } from "./match-path.ts";
-import type { Mode, OperationModel, PolicyModel } from "./model.ts";
-import type { CompiledTarget, DenyReason, Policy } from "./policy.ts";
+import type { Mode, OperationModel, PolicyModel, TargetModel } from "./model.ts";
+import { natsAccount } from "./nats-account.ts";
+import { natsRights, natsRightsNow, noNatsRights } from "./nats-rights.ts";
+import type { CompiledNats, CompiledTarget, DenyReason, NatsRights, NatsRightsNow, Policy } from "./policy.ts";
 import type { Reach } from "./reach.ts";
 import { roleStandings } from "./role-standing.ts";
 import { hostsOf, touches } from "./target-reach.ts";
@@ -27,6 +30,7 @@ export function compile(model: PolicyModel, vocabulary: Vocabulary): Policy {
     reaches.set(identity, fresh);
     return fresh;
   };
+  const events = model.events.map((event) => compileEvent(event, rules)).sort((a, b) => compare(a.name, b.name));
   const denyReasons = new Map(model.deny.map((deny): [string, DenyReason] => [deny.id, denyReason(deny)]));
   return {
     version: model.version,
@@ -38,12 +42,40 @@ export function compile(model: PolicyModel, vocabulary: Vocabulary): Policy {
         .sort((a, b) => compare(a.id, b.id)),
     deniesFor: (identity, targets) => deniesOf(reachOf(identity), targets),
     standings: (identity, facts, now) => roleStandings(reachOf(identity), facts, now),
-    factsFor: (identity) => factsOf(reachOf(identity)),
+    factsFor: (identity) => factsOf(reachOf(identity), events),
+    events,
     decide: (request, counts) => safely(rules, reachOf, request, counts),
     unidentified: (target, method, path) => unidentified(rules.targets.get(target), method, path),
     denyReason: (id) => denyReasons.get(id),
+    natsAccount: (target, identity) => natsAccount(rules, target, identity),
+    natsRights: (identity, target) => {
+      const at = natsTarget(rules, target);
+      return at === undefined ? noNatsRights : rightsOf(reachOf(identity), at);
+    },
+    natsRightsNow: (identity, target, facts, now) => {
+      const at = natsTarget(rules, target);
+      return at === undefined ? noRightsNow : natsRightsNow(reachOf(identity), at, facts, now);
+    },
     hostsFor: (target, identity) => hostsOf(rules.targets.get(target)?.model.hosts ?? [], identity),
   };
+}
+
+const noRightsNow: NatsRightsNow = Object.freeze({
+  ...noNatsRights,
+  deny: { pub: [], sub: [], pull: [] },
+  withheld: [],
+});
+
+function natsTarget(rules: CompiledRules, name: string): RoutedTarget | undefined {
+  const target = rules.targets.get(name);
+  return target?.model.kind === "nats" ? target : undefined;
+}
+
+/** Found once for each job. */
+function rightsOf(reach: Reach, target: RoutedTarget): NatsRights {
+  const at = targetReach(reach, target);
+  at.rights ??= natsRights(reach, target);
+  return at.rights;
 }
 
 /** Whatever goes wrong inside is a denial, and never an exception that a caller could take for something else. */
@@ -74,9 +106,10 @@ function denyReason({ because, place }: PolicyModel["deny"][number]): DenyReason
   return { because, file: place.file, line: place.line };
 }
 
-function factsOf(reach: Reach): readonly string[] {
+function factsOf(reach: Reach, events: readonly ReadyEvent[]): readonly string[] {
   const rules = [...reach.roles.map(({ role }) => role), ...reach.denies.map(({ deny }) => deny)];
-  return [...new Set(rules.flatMap(({ condition }) => condition?.facts ?? []))].sort();
+  const ofRules = rules.flatMap(({ condition }) => condition?.facts ?? []);
+  return [...new Set([...ofRules, ...events.flatMap((event) => event.factsFor(reach.identity))])].sort();
 }
 
 function unidentified(
@@ -89,6 +122,14 @@ function unidentified(
   const mode = modeOf(target, { kind: "http", method, host: "", path, stream: false }, parsed);
   if (target.shared === undefined || !parsed.ok) return { pass: false, mode };
   return { pass: matchHttp(target.shared, method, parsed).length > 0, mode };
+}
+
+function describeNats({ settings }: TargetModel): CompiledNats {
+  return {
+    account: String(settings.account),
+    records: settings.records === "fast" ? "fast" : "durable",
+    deliveries: settings.deliveries === "full" ? "full" : "counted",
+  };
 }
 
 function describeTarget(name: string, policy: PolicyModel, rules: CompiledRules): CompiledTarget {
@@ -107,6 +148,7 @@ function describeTarget(name: string, policy: PolicyModel, rules: CompiledRules)
     encodedSlash: model.encodedSlash,
     onOutage: model.onOutage,
     sharesRoutes: model.unidentified.length > 0,
+    ...(model.kind === "nats" ? { nats: describeNats(model) } : {}),
     streams: policy.roles.some((role) => Object.hasOwn(role.allow, name) && (role.allow[name] ?? []).some(streams)),
   };
 }

@@ -65,6 +65,8 @@ export interface CompiledRules {
   readonly vocabulary: Vocabulary;
   readonly pins: PolicyModel["pins"];
   readonly targets: ReadonlyMap<string, RoutedTarget>;
+  /** Names of NATS accounts that are written out. */
+  readonly accounts: ReadonlySet<string>;
   readonly roles: SelectorIndex<CompiledRole>;
   readonly denies: SelectorIndex<CompiledDeny>;
   readonly refusals: Readonly<Record<ReasonCode, Decisions>>;
@@ -98,6 +100,9 @@ export function compileRules(written: PolicyModel, vocabulary: Vocabulary): Comp
     vocabulary,
     pins: model.pins,
     targets: new Map(model.targets.map((target, index) => [target.name, routeTarget(target, index)])),
+    accounts: new Set(
+      model.targets.flatMap(({ settings: { account } }) => (typeof account === "string" ? [account] : [])),
+    ),
     roles: indexSelectors(entries(roles), "role", vocabulary),
     denies: indexSelectors(entries(denies), "deny", vocabulary),
     refusals: Object.fromEntries(

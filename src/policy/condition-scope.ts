@@ -20,11 +20,19 @@ export const jobFields = {
   user: { type: "string", doc: "id of the person who triggered the pipeline" },
 } as const;
 
-/** What `request` offers; a condition that reads it is decided by call-out only. */
+/**
+ * What `request` offers; a condition that reads it is decided by call-out only. What a kind of target does not have is
+ * missing, as an absent claim is.
+ */
 export const requestFields = {
-  method: { type: "string", doc: "upper-case method; the verb for other kinds" },
-  path: { type: "string", doc: "the path, not decoded; the subject for nats" },
-  host: { type: "string", doc: "lower-case host" },
+  method: { type: "string", doc: "upper-case method; the verb for other kinds: pub, sub, req, pull, read, …" },
+  path: { type: "string", doc: "http, mesh: the path, not decoded" },
+  host: { type: "string", doc: "http: lower-case host" },
+  subject: {
+    type: "string",
+    doc: "nats: the subject, with the wildcards of a subscription; stream.consumer of a pull",
+  },
+  queue: { type: "string", doc: "nats: the queue group of a subscription that has one" },
   target: { type: "string", doc: "the target's name" },
 } as const;
 

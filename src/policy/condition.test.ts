@@ -25,6 +25,28 @@ const input = (values: Readonly<Record<string, FactValue>>, parts: Partial<Condi
 const evaluate = (source: string, values: Readonly<Record<string, FactValue>> = {}, parts = {}) =>
   evaluateCondition(compileCondition(condition(source)), input(values, parts), undefined);
 
+describe("of what NATS is asked, a condition knows", () => {
+  const operation = { kind: "nats", verb: "sub", subject: "deploy.events.*", queue: "workers" } as const;
+
+  test.each([
+    ["true", 'request.method == "sub" && request.subject.startsWith("deploy.") && request.queue == "workers"'],
+    ["true", 'request.subject == "deploy.events.*" && request.target == "billing"'],
+    ["false", 'request.queue in ["others"]'],
+    ["error", 'request.path == "deploy.events.*"'],
+    ["error", 'request.host == ""'],
+  ])("%s: %s", (verdict, source) => {
+    expect(evaluate(source, {}, { operation }).verdict).toBe(verdict);
+  });
+
+  test("no queue group where there is none, and no subject of what is not NATS", () => {
+    const { queue: _, ...alone } = operation;
+    expect(evaluate('request.queue == "workers"', {}, { operation: alone }).verdict).toBe("error");
+    expect(evaluate('request.queue != "workers"', {}, { operation: alone }).verdict).toBe("error");
+    expect(evaluate('request.subject == "/"').verdict).toBe("error");
+    expect(evaluate("request.subject", {}, { operation }).verdict).toBe("error");
+  });
+});
+
 describe("a condition is", () => {
   test.each([
     ["true", "change.merged && change.approvals >= 1", { "change.merged": true, "change.approvals": 1 }],

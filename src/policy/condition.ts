@@ -206,8 +206,10 @@ function requestValues(target: string, operation: Operation): { [key: string]: C
   const { kind } = operation;
   const values: Record<keyof typeof requestFields, string | undefined> = {
     method: kind === "http" ? operation.method : operation.verb,
-    path: kind === "http" ? operation.path : kind === "nats" ? operation.subject : undefined,
+    path: kind === "http" ? operation.path : undefined,
     host: kind === "http" ? operation.host : undefined,
+    subject: kind === "nats" ? operation.subject : undefined,
+    queue: kind === "nats" ? operation.queue : undefined,
     target,
   };
   return present(values);

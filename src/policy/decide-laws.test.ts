@@ -20,12 +20,16 @@ const methods = fc.constantFrom("GET", "POST", "*");
 const httpOperation = fc
   .tuple(methods, paths, fc.boolean())
   .map(([method, path, stream]) => `${method} ${path}${stream ? " stream" : ""}`);
-const natsOperation = fc.constantFrom("pub a.b", "pub a.*", "sub a.>", "sub a.*", "pub ${job.project_id}.x", "req a.b");
+const natsOperation = fc.constantFrom(
+  ...["pub a.b", "pub a.*", "sub a.>", "sub a.*", "pub ${job.project_id}.x", "req a.b", "req a.>", "sub a.b q"],
+  ...["pull S.c", "pull S.*", "pub a.${job.ref_slug}", "sub ${environment.name}.>"],
+);
 const allow = fc.record(
   {
     billing: fc.array(httpOperation, { minLength: 1, maxLength: 3 }),
     soft: fc.array(httpOperation, { minLength: 1, maxLength: 2 }),
-    events: fc.array(natsOperation, { minLength: 1, maxLength: 2 }),
+    events: fc.array(natsOperation, { minLength: 1, maxLength: 3 }),
+    heard: fc.array(natsOperation, { minLength: 1, maxLength: 2 }),
   },
   { requiredKeys: [] },
 );
@@ -34,6 +38,7 @@ const when = fc.option(
     "change.merged",
     "change.approvals >= 1",
     '!change.merged || request.method == "GET"',
+    'request.subject == "a.b" || request.queue == "q"',
     'job.ref == "main"',
     "job.nope",
   ),
@@ -86,6 +91,7 @@ const policies: fc.Arbitrary<PolicyModel> = fc.record({ roles, deny: denies }).m
       target("billing"),
       target("soft", "http", { mode: "observe", enforce: ["* /a"] }),
       target("events", "nats"),
+      target("heard", "nats", { mode: "observe" }),
     ],
   }),
 );
@@ -104,7 +110,7 @@ const identities: fc.Arbitrary<JobIdentity> = fc
       fork,
       project: { id: "1042", path: project },
       attributes: { project: second ? [project, "acme/shop"] : [project], ...(ref === undefined ? {} : { ref }) },
-      variables: { "job.project_id": "1042" },
+      variables: { "job.project_id": "1042", "environment.name": "_INBOX_0123456789abcdef" },
     }),
   );
 const requestPath = among({ "/": 2, "/a": 3, "/a/": 1, "/a/b": 3, "/a/b/c": 1, "/1042": 2, "/x": 2, "/a//b": 1 });
@@ -118,8 +124,23 @@ const operations = fc.oneof(
   }),
   fc.record({
     kind: fc.constant("nats" as const),
-    verb: fc.constantFrom("pub", "sub", "req"),
-    subject: fc.constantFrom("a.b", "a.*", "a.>", "1042.x", ">"),
+    verb: fc.constantFrom("pub", "sub", "req", "pull"),
+    subject: among({
+      "a.b": 3,
+      "a.c": 1,
+      "a.*": 1,
+      "a.>": 2,
+      "1042.x": 1,
+      ">": 1,
+      "S.c": 2,
+      "_INBOX_0123456789abcdef.>": 1,
+    }),
+  }),
+  fc.record({
+    kind: fc.constant("nats" as const),
+    verb: fc.constant("sub" as const),
+    subject: among({ "a.b": 2, "a.>": 1 }),
+    queue: fc.constantFrom("q", "r"),
   }),
 );
 const known = fc.record(
@@ -127,14 +148,14 @@ const known = fc.record(
   { requiredKeys: [] },
 );
 const narrowings = fc.record(
-  { targets: fc.subarray(["billing", "soft", "events"]), roles: fc.subarray(["role-0", "role-1", "role-2"]) },
+  { targets: fc.subarray(["billing", "soft", "events", "heard"]), roles: fc.subarray(["role-0", "role-1", "role-2"]) },
   { requiredKeys: [] },
 );
 const requests: fc.Arbitrary<AccessRequest> = fc
   .record({
     identity: identities,
     narrowing: fc.oneof({ weight: 4, arbitrary: fc.constant({}) }, { weight: 1, arbitrary: narrowings }),
-    target: among({ billing: 6, soft: 2, events: 2, nope: 1 }),
+    target: among({ billing: 6, soft: 2, events: 4, heard: 2, nope: 1 }),
     operation: operations,
     values: known,
     state: among({ active: 8, suspended: 1, ended: 1 }),
@@ -174,6 +195,7 @@ test("the small world is not empty: its requests meet every answer that these ru
         "session_ended",
         "session_suspended",
         "stream_refused",
+        "subject_refused",
         "target_unknown",
         "template_unfilled",
       ],
@@ -271,6 +293,26 @@ law("a denial is explained by a part that does not hold", (model, request) => {
   if (closest === undefined) return;
   expect(closest.met).toBeLessThan(closest.of);
   expect(closest.failed).not.toBe("");
+});
+
+test("what nobody may name is not let through even where everything is only observed", () => {
+  const barred = fc.constantFrom(
+    ...[">", "*", "*.b", "$SYS.>", "$JS.API.INFO", "_INBOX.>", "_INBOX_0123456789abcdef.x", "_R_.x", "a..b", "", "a b"],
+  );
+  fc.assert(
+    fc.property(
+      policies,
+      requests,
+      barred,
+      fc.constantFrom("pub", "sub", "req", "pull"),
+      (model, request, subject, verb) => {
+        const asked: AccessRequest = { ...request, target: "heard", operation: { kind: "nats", verb, subject } };
+        fc.pre(verb !== "pull" || subject.split(".").length !== 2 || /[*>]/.test(subject));
+        expect(passes(model, asked)).toBe(false);
+      },
+    ),
+    { numRuns: 400 },
+  );
 });
 
 test("nothing that can be sent makes it throw, or allows", () => {

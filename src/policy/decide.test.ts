@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Counts, ReasonCode } from "../core/decision.ts";
 import { facts, job, openedAt, policyModel, role, session } from "./policy.fake.ts";
-import { decide, http, type Question, shopPolicy } from "./shop-policy.fake.ts";
+import { decide, http, nats, type Question, shopPolicy } from "./shop-policy.fake.ts";
 
 const merged = facts({ "change.merged": true, "change.approvals": 1 });
 const ended = (state: "active" | "suspended" | "ended", hardEndAt = openedAt + 3_600_000) => ({
@@ -22,11 +22,9 @@ describe("allowed", () => {
       "read",
     ],
     ["at a mesh service, by any host", { target: "ledger", operation: http("GET /x", "") }, "read"],
-    [
-      "to publish",
-      { target: "events", operation: { kind: "nats", verb: "pub", subject: "build.status.1042.x" } },
-      "publish",
-    ],
+    ["to publish", nats("pub", "build.status.1042.x"), "publish"],
+    ["to subscribe in its queue group", nats("sub", "deploy.events.a", "workers"), "publish"],
+    ["to fetch from its consumer", nats("pull", "DEPLOY.worker"), "publish"],
     [
       "to read a secret",
       { target: "db", operation: { kind: "verb", verb: "read" }, parts: { facts: merged } },
@@ -127,11 +125,18 @@ describe("denied", () => {
       "more than the pattern",
       { target: "events", operation: { kind: "nats", verb: "sub", subject: "deploy.events.>", queue: "workers" } },
     ],
-    [
-      "no_role",
-      "a subject that is none",
-      { target: "events", operation: { kind: "nats", verb: "pub", subject: "build..x" } },
-    ],
+    ["no_role", "a queue group that a role does not name", nats("sub", "deploy.events.a", "others")],
+    ["no_role", "no queue group, where a role names one", nats("sub", "deploy.events.a")],
+    ["no_role", "a request, where a role lets it publish", nats("req", "build.status.1042.x")],
+    ["no_role", "a fetch from another consumer", nats("pull", "DEPLOY.others")],
+    ["no_role", "nats at an http target", { operation: { kind: "nats", verb: "pub", subject: "a.b" } }],
+    ["subject_refused", "a subject that is none", nats("pub", "build..x")],
+    ["subject_refused", "all inboxes", nats("sub", ">")],
+    ["subject_refused", "another job's inbox", nats("sub", "_INBOX_0123456789abcdef.>")],
+    ["subject_refused", "an answer into another job's inbox", nats("pub", "_INBOX_0123456789abcdef.1")],
+    ["subject_refused", "JetStream's API", nats("req", "$JS.API.CONSUMER.CREATE.DEPLOY.x")],
+    ["subject_refused", "several subjects at once", nats("pub", "build.status.1042.*")],
+    ["subject_refused", "several consumers at once", nats("pull", "DEPLOY.*")],
     ["no_role", "a fork", { operation: http("GET /v1/health"), parts: { session: session(job({ fork: "unknown" })) } }],
     ["stream_refused", "a stream", { operation: http("GET /v1/health", undefined, true) }],
     [
@@ -160,11 +165,9 @@ describe("denied", () => {
       "a deny whose condition holds",
       { operation: http("GET /v1/invoices/draft"), parts: { facts: facts({ "change.draft": true }) } },
     ],
-    [
-      "denied",
-      "a subscription that touches a deny",
-      { target: "events", operation: { kind: "nats", verb: "sub", subject: "secret.>" } },
-    ],
+    ["denied", "a subscription that touches a deny", nats("sub", "secret.>")],
+    ["denied", "one in a queue group", nats("sub", "secret.x", "workers")],
+    ["denied", "a message, where requests are denied", nats("pub", "ask.x")],
     [
       "outage",
       "counts that fail",

@@ -1,15 +1,16 @@
 import type { AccessRequest, Closest, Counts, Decision, FactUse, LimitUse, ReasonCode } from "../core/decision.ts";
 import { type ParsedPath, parsePath } from "../core/path.ts";
 import type { SessionView } from "../core/session.ts";
-import type { Operation } from "../core/target.ts";
+import type { NatsOperation, Operation } from "../core/target.ts";
 import { type Asked, evaluate, inNarrowing, limitOf } from "./asked.ts";
 import { type CompiledRules, compare, type RoutedTarget, remember } from "./compiled-rules.ts";
 import { factUses, withExplaining } from "./condition.ts";
 import { findClosest } from "./explain.ts";
-import { coversNats, subjectTokens, touchesNats } from "./match-nats.ts";
+import { askedTokens, deniedAs } from "./match-nats.ts";
 import { matchHttp } from "./match-path.ts";
 import type { Mode } from "./model.ts";
-import type { HeldDeny, HeldRole, Reach, RoleRule, Rule, TargetReach } from "./reach.ts";
+import { findCovering, findSharing } from "./nats-trie.ts";
+import type { HeldDeny, HeldRole, NatsReach, Reach, RoleRule, Rule, TargetReach } from "./reach.ts";
 import { buildTargetReach } from "./target-reach.ts";
 
 const noFactUses: readonly FactUse[] = Object.freeze([]);
@@ -22,7 +23,10 @@ export function decide(rules: CompiledRules, reach: Reach, request: AccessReques
   const target = rules.targets.get(request.target);
   if (target === undefined) return plain(rules, over ?? "target_unknown", "enforce", false);
   const path = operation.kind === "http" ? parsePath(operation.path, target.model.encodedSlash) : undefined;
-  const mode = modeOf(target, operation, path);
+  const tokens = operation.kind === "nats" ? askedTokens(operation) : undefined;
+  const barred = operation.kind === "nats" && tokens === undefined;
+  // Never only observed: whoever may subscribe to everything reads the other jobs' inboxes.
+  const mode = barred ? "enforce" : modeOf(target, operation, path);
   const at = targetReach(reach, target);
   if (over !== undefined) return plain(rules, over, mode, false);
   if (narrowing.targets !== undefined && !narrowing.targets.includes(request.target)) {
@@ -32,7 +36,8 @@ export function decide(rules: CompiledRules, reach: Reach, request: AccessReques
     return plain(rules, "host_mismatch", mode, at.unconditional);
   }
   if (path !== undefined && !path.ok) return plain(rules, "ambiguous_path", mode, at.unconditional);
-  const matched = match(at, operation, path);
+  if (barred) return plain(rules, "subject_refused", mode, at.unconditional);
+  const matched = match(at, operation, path, tokens);
   return judge({ rules, reach, at, request, counts, mode, matched, used: undefined });
 }
 
@@ -43,7 +48,7 @@ function stateProblem(session: SessionView, now: number): ReasonCode | undefined
   return session.state === "suspended" ? "session_suspended" : "session_ended";
 }
 
-function targetReach(reach: Reach, target: RoutedTarget): TargetReach {
+export function targetReach(reach: Reach, target: RoutedTarget): TargetReach {
   const known = reach.targets[target.index];
   if (known !== undefined) return known;
   const fresh = buildTargetReach(target, reach);
@@ -65,18 +70,29 @@ function hostMatches(at: TargetReach, host: string): boolean {
   return at.hosts.includes(host) || at.target.model.kind !== "http";
 }
 
-function match(at: TargetReach, operation: Operation, path: ParsedPath | undefined): readonly Rule[] {
+function match(
+  at: TargetReach,
+  operation: Operation,
+  path: ParsedPath | undefined,
+  tokens: readonly string[] | undefined,
+): readonly Rule[] {
   if (operation.kind === "verb") {
     return at.verbs.filter(({ verb }) => verb === operation.verb).map(({ rule }) => rule);
   }
   if (operation.kind === "nats") {
-    const tokens = subjectTokens(operation.subject);
-    if (tokens === undefined) return noRules;
-    return at.nats
-      .filter(({ pattern, rule }) => (rule.kind === "deny" ? touchesNats : coversNats)(pattern, operation, tokens))
-      .map(({ rule }) => rule);
+    return at.nats === undefined || tokens === undefined ? noRules : matchNats(at.nats, operation, tokens);
   }
   return path?.ok ? matchHttp(at.http, operation.method, path) : noRules;
+}
+
+/** Roles that cover all of what is asked, and denies that touch any of it. */
+function matchNats(nats: NatsReach, { verb, queue }: NatsOperation, tokens: readonly string[]): readonly Rule[] {
+  if (!Object.hasOwn(deniedAs, verb)) return noRules;
+  const matched = findSharing(nats.denies[deniedAs[verb]], tokens);
+  for (const covering of findCovering(nats.roles[verb], tokens)) {
+    if (covering.queue === undefined || covering.queue === queue) matched.push(covering.rule);
+  }
+  return matched;
 }
 
 function judge(asked: Asked): Decision {

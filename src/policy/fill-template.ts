@@ -1,18 +1,19 @@
 import type { Template } from "./model.ts";
 
 /** Where a filled template stands: what it may hold follows from what separates it from its neighbours. */
-export type TemplatePlace = "segment" | "token" | "label";
+export type TemplatePlace = "segment" | "token" | "label" | "account";
 
 /**
  * What a value may hold without ever needing an escape. A path segment: RFC 3986 §2.3 unreserved. A NATS token: the same
- * without dots and `~`. A host label: RFC 1123 §2.1 in lower case.
+ * without dots and `~`, as the name of a NATS account. A host label: RFC 1123 §2.1 in lower case.
  */
 const allowed: Readonly<Record<TemplatePlace, RegExp>> = {
   segment: /^[A-Za-z0-9._~-]+$/,
   token: /^[A-Za-z0-9_-]+$/,
+  account: /^[A-Za-z0-9_-]+$/,
   label: /^[a-z0-9-]+$/,
 };
-const maxLength: Readonly<Record<TemplatePlace, number>> = { segment: 255, token: 255, label: 63 };
+const maxLength: Readonly<Record<TemplatePlace, number>> = { segment: 255, token: 255, label: 63, account: 64 };
 
 /**
  * The text of a template for one job, or undefined where it cannot be filled: a variable the job does not have, an empty

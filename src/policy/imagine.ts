@@ -1,10 +1,17 @@
 import type { Fact, Facts, FactValue } from "../core/fact.ts";
-import type { AttributeValue, IssuerType, JobIdentity, Kind } from "../core/identity.ts";
+import {
+  type AttributeValue,
+  type Cause,
+  type IssuerType,
+  type JobIdentity,
+  jobKey,
+  type Kind,
+} from "../core/identity.ts";
 
 /** Claims as a test or a question writes them: selector fields, and `fork`, `kind` and `caused_by`. */
 export type Claims = Readonly<Record<string, string | boolean>>;
 
-const notFields: ReadonlySet<string> = new Set(["fork", "kind"]);
+const notFields: ReadonlySet<string> = new Set(["fork", "kind", "caused_by"]);
 
 /**
  * The identity a job with these claims would have. What is not said is an absent claim, but for `group`, which is every
@@ -19,6 +26,7 @@ export function imagineIdentity(issuer: string, type: IssuerType, claims: Claims
   const ref = text("ref");
   const environment = text("environment");
   const user = text("user_id");
+  const event = text("caused_by");
   return {
     issuer,
     issuerType: type,
@@ -30,9 +38,15 @@ export function imagineIdentity(issuer: string, type: IssuerType, claims: Claims
     ...(environment === undefined ? {} : { environment }),
     ...(user === undefined ? {} : { triggeredBy: { id: user } }),
     fork: forkOf(claims.fork),
+    ...(event === undefined ? {} : { cause: imagineCause(issuer, event) }),
     attributes: imagineAttributes(claims, path),
     variables: imagineVariables(id, ref, environment),
   };
+}
+
+/** Of a pipeline that the event started and whose causing job nobody asked about. */
+function imagineCause(issuer: string, event: string): Cause {
+  return { event, session: "ses_imagined", job: jobKey(issuer, "0"), project: "", depth: 1 };
 }
 
 function imagineAttributes(claims: Claims, path: string): JobIdentity["attributes"] {

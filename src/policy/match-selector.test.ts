@@ -10,6 +10,9 @@ import { fakeVocabulary } from "./vocabulary.fake.ts";
 const matches = (model: SelectorModel, identity: JobIdentity, use: SelectorUse = "role") =>
   matchesSelector(compileSelector(model), identity, use, fakeVocabulary);
 const withAttributes = (attributes: JobIdentity["attributes"]) => job({ attributes });
+const caused = job({
+  cause: { event: "deploy", session: "ses_0000000000000002", job: "gitlab/7", project: "acme/image", depth: 1 },
+});
 
 describe("in a role, a selector matches", () => {
   test.each([
@@ -24,11 +27,8 @@ describe("in a role, a selector matches", () => {
     ["no fork, with fork: true", selector({ project: "acme/shop" }, { fork: true }), job()],
     ["a job, with kind: agent", selector({ project: "acme/shop" }, { kind: "agent" }), job()],
     ["an agent, with kind: agent", selector({ project: "acme/shop" }, { kind: "agent" }), job({ kind: "agent" })],
-    [
-      "an event, with caused_by",
-      selector({ project: "acme/shop" }, { causedBy: ["deploy"] }),
-      withAttributes({ project: ["acme/shop"], caused_by: "deploy" }),
-    ],
+    ["an event, with caused_by", selector({ project: "acme/shop" }, { causedBy: ["x", "deploy"] }), caused],
+    ["any event, with caused_by: *", selector({ project: "acme/shop" }, { causedBy: ["*"] }), caused],
   ])("%s", (_, model, identity) => {
     expect(matches(model, identity)).toBe(true);
   });
@@ -58,9 +58,13 @@ describe("in a role, a selector does not match", () => {
     ["a person, with kind: agent", selector({ project: "acme/shop" }, { kind: "agent" }), job({ kind: "person" })],
     ["a job, with kind: person", selector({ project: "acme/shop" }, { kind: "person" }), job()],
     ["no event, with caused_by", selector({ project: "acme/shop" }, { causedBy: ["deploy"] }), job()],
+    ["no event, with caused_by: *", selector({ project: "acme/shop" }, { causedBy: ["*"] }), job()],
+    ["an event, without caused_by", selector({ project: "acme/shop" }), caused],
+    ["another event", selector({ project: "acme/shop" }, { causedBy: ["deploy-all", "deplo", "dep*"] }), caused],
+    ["an event, with caused_by of nothing", selector({ project: "acme/shop" }, { causedBy: [] }), caused],
     [
-      "an event, without caused_by",
-      selector({ project: "acme/shop" }),
+      "a claim that calls itself a cause",
+      selector({ project: "acme/shop" }, { causedBy: ["deploy"] }),
       withAttributes({ project: ["acme/shop"], caused_by: "deploy" }),
     ],
   ])("%s", (_, model, identity) => {
@@ -81,7 +85,9 @@ describe("in a deny, a selector matches what is absent or unknown", () => {
     ["a fork", selector({ project: "acme/shop" }, { fork: true }), job({ fork: "yes" })],
     ["an agent", selector({ project: "acme/shop" }), job({ kind: "agent" })],
     ["any issuer where it names none", selector({}, { anyIssuer: true }), job({ issuerType: "buildkite" })],
-    ["a job without a cause", selector({}, { causedBy: ["deploy"] }), job()],
+    ["an event's job, without caused_by", selector({ project: "acme/shop" }), caused],
+    ["an event's job, with caused_by", selector({}, { causedBy: ["deploy"] }), caused],
+    ["any event's job, with caused_by: *", selector({}, { causedBy: ["*"] }), caused],
   ])("%s", (_, model, identity) => {
     expect(matches(model, identity, "deny")).toBe(true);
   });
@@ -91,6 +97,8 @@ describe("in a deny, a selector matches what is absent or unknown", () => {
     ["another issuer, whatever is absent", selector({ step: "x" }, { issuer: "buildkite" }), job()],
     ["a fork, with fork: false", selector({}, { fork: false }), job({ fork: "yes" })],
     ["a person, with kind: agent", selector({}, { kind: "agent" }), job({ kind: "person" })],
+    ["a job that no event caused: that is known", selector({}, { causedBy: ["deploy"] }), job()],
+    ["a job that another event caused", selector({}, { causedBy: ["other"] }), caused],
   ])("and not %s", (_, model, identity) => {
     expect(matches(model, identity, "deny")).toBe(false);
   });
@@ -104,6 +112,19 @@ test("the nearest miss is told by its first part in field order, with the job's 
     of: 3,
     failed: "ref: [main, release/*]",
     found: "feature/x",
+  });
+});
+
+test.each([
+  [selector({ project: "acme/shop" }, { causedBy: ["other"] }), caused, "caused_by: other", "deploy"],
+  [selector({ project: "acme/shop" }), caused, "caused_by: deploy", "deploy"],
+  [selector({ project: "acme/shop" }, { causedBy: ["deploy"] }), job(), "caused_by: deploy", "no event"],
+])("a cause that does not fit is what failed", (model, identity, failed, found) => {
+  expect(explainSelector(compileSelector(model), identity, fakeVocabulary)).toMatchObject({
+    met: 1,
+    of: 2,
+    failed,
+    found,
   });
 });
 

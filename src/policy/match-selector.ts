@@ -64,6 +64,8 @@ export function matchesIssuer(selector: SelectorModel, identity: JobIdentity): b
  * True where every part of the selector holds. In a role, an absent attribute is a mismatch; in a deny it matches, as does
  * an unknown fork status, and one matching value of a list is enough. Without `kind` a role means jobs, a deny anybody.
  * `fork: true` matches forks and everything else alike; `kind: agent` also matches a job, which then acts as an agent.
+ * A job that an event caused is in a role only where `caused_by` names the event; a deny without `caused_by` is about it too.
+ * Whether there is a cause is known, never unknown: `caused_by` in a deny is about no other job.
  */
 export function matchesSelector(
   selector: CompiledSelector,
@@ -98,7 +100,10 @@ export function explainSelector(
   if (!forkMatches(model.fork, identity, "role")) {
     parts.push({ holds: false, text: "fork: true", found: `fork ${identity.fork}` });
   }
-  if (!causeMatches(model.causedBy, identity, "role")) parts.push({ holds: false, text: "caused_by" });
+  if (!causeMatches(model.causedBy, identity, "role")) {
+    const text = `caused_by: ${model.causedBy?.join(", ") ?? identity.cause?.event}`;
+    parts.push({ holds: false, text, found: identity.cause?.event ?? "no event" });
+  }
   const failed = parts.find((part) => !part.holds);
   return {
     met: parts.filter((part) => part.holds).length,
@@ -117,11 +122,9 @@ function forkMatches(fork: boolean, identity: JobIdentity, use: SelectorUse): bo
   return fork || identity.fork === "no" || (use === "deny" && identity.fork !== "yes");
 }
 
-function causeMatches(wanted: readonly string[] | undefined, identity: JobIdentity, use: SelectorUse): boolean {
-  const cause = attributeOf(identity, "caused_by");
-  if (cause === undefined) return wanted === undefined || use === "deny";
-  if (wanted === undefined) return use === "deny";
-  return valuesOf(cause).some((value) => typeof value === "string" && wanted.includes(value));
+function causeMatches(wanted: readonly string[] | undefined, { cause }: JobIdentity, use: SelectorUse): boolean {
+  if (wanted === undefined) return cause === undefined || use === "deny";
+  return cause !== undefined && (wanted.includes(cause.event) || wanted.includes("*"));
 }
 
 function clauseMatches(

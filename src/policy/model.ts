@@ -1,4 +1,4 @@
-import type { TargetKind } from "../core/target.ts";
+import type { NatsOperation, TargetKind } from "../core/target.ts";
 
 /** Where something stands in a policy file. Lines and columns start at 1; `length` is in characters. */
 export interface Place {
@@ -67,7 +67,7 @@ export interface Template {
 
 /** `pub build.status.${job.project_id}.*`. Tokens: literal, `*`, `>` (last only), or template. */
 export interface NatsPattern {
-  readonly verb: "pub" | "sub" | "req";
+  readonly verb: NatsOperation["verb"];
   readonly tokens: readonly (
     | { readonly kind: "literal"; readonly text: string }
     | { readonly kind: "star" }
@@ -160,6 +160,47 @@ export interface DenyModel {
   readonly place: Place;
 }
 
+/** A message that may start a pipeline, as written and checked. */
+export interface EventModel {
+  readonly name: string;
+  /** Jobs whose messages count. */
+  readonly for: readonly SelectorModel[];
+  readonly on: { readonly target: string; readonly stream: string; readonly subject: string };
+  readonly start: EventStart;
+  readonly variables: readonly EventVariable[];
+  readonly limit: Pick<LimitModel, "max" | "windowMs">;
+  /** Longest chain of causes, at least 1. */
+  readonly depth: number;
+  /** About the causing job; it reads no `request`. */
+  readonly when?: ConditionModel;
+  readonly place: Place;
+}
+
+/** The one pipeline an event starts. `issuer` is as written: a configured name, or a type that has one issuer at most. */
+export type EventStart =
+  | {
+      readonly type: "gitlab";
+      readonly issuer: string;
+      /** Path or id. */
+      readonly project: string;
+      /** Branch or tag. */
+      readonly ref: string;
+    }
+  | {
+      readonly type: "buildkite";
+      readonly issuer: string;
+      readonly organization: string;
+      readonly pipeline: string;
+      readonly branch: string;
+    };
+
+/** A variable of the pipeline, and where in the message's JSON its value stands. */
+export interface EventVariable {
+  readonly name: string;
+  /** RFC 6901, as written. */
+  readonly pointer: string;
+}
+
 /** One entry under `tests`, as written. `can`/`cannot` lines are parsed to target and operation text. */
 export interface TestModel {
   readonly name: string;
@@ -171,11 +212,12 @@ export interface TestModel {
   readonly place: Place;
 }
 
-/** `POST billing /v1/releases`, `pub events build.status.7.x`, `read db`. */
+/** `POST billing /v1/releases`, `sub events deploy.events.* workers`, `read db`. */
 export interface TestLine {
   readonly source: string;
   readonly target: string;
   readonly verb: string;
+  /** All that follows the target; empty where nothing does. */
   readonly object: string;
   readonly place: Place;
 }
@@ -185,6 +227,7 @@ export interface PolicyModel {
   readonly targets: readonly TargetModel[];
   readonly roles: readonly RoleModel[];
   readonly deny: readonly DenyModel[];
+  readonly events: readonly EventModel[];
   readonly tests: readonly TestModel[];
   /** `issuer/path` → id, from the lock file. */
   readonly pins: Readonly<Record<string, string>>;

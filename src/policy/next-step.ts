@@ -47,6 +47,8 @@ const steps: Readonly<Record<ReasonCode, string>> = {
   host_mismatch: "call a host that policy lists for <target>, or add this one to the target's hosts",
   ambiguous_path: "write the path plainly: no empty, . or .. segment, no ; and no escapes but %20 and UTF-8",
   ambiguous_request: "send each header once, and no method or URL override",
+  subject_refused:
+    "name the subject's first word, no wildcard where one subject is meant, and nothing that begins with $ or _INBOX",
   stream_refused: "call without a stream, or have the operation say stream: true",
   no_role: "add the operation to a role that is for this job: wayleave policy can shows the effect",
   condition_failed: "make the role's condition true; this job may then go on with what it holds",

@@ -88,7 +88,12 @@ test.each([
 test.each([
   { source: "pub a.b", code: undefined },
   { source: "sub a.*.> workers", code: undefined },
-  { source: "req $JS.API.INFO", code: undefined },
+  { source: "pub $KV.settings.>", code: undefined },
+  { source: "sub $O.files.>", code: undefined },
+  { source: "pull ORDERS.worker", code: undefined },
+  { source: "pull ORDERS.*", code: undefined },
+  { source: "pull *.*", code: undefined },
+  { source: "pull P_${job.project_id}.worker-${job.id}", code: undefined },
   { source: "pub build.${job.project_id}.*", code: undefined },
   { source: "pub p-${job.id}-x", code: undefined },
   { source: "publish a", code: "verb_unknown" },
@@ -108,9 +113,63 @@ test.each([
   { source: "pub a q", code: "queue_invalid" },
   { source: "sub a q>", code: "queue_invalid" },
   { source: "pub ${job.nope}", code: "template_unknown" },
+  { source: "pull ORDERS", code: "consumer_invalid" },
+  { source: "pull ORDERS.worker.x", code: "consumer_invalid" },
+  { source: "pull ORDERS.>", code: "consumer_invalid" },
+  { source: "pull >", code: "consumer_invalid" },
+  { source: "pull ORDERS/a.worker", code: "consumer_invalid" },
+  { source: "pull ORDERS.a\\b", code: "consumer_invalid" },
+  { source: "pull ORDERS.", code: "subject_invalid" },
+  { source: "pull ORDERS.w*", code: "subject_invalid" },
+  { source: "pull ORDERS.worker q", code: "queue_invalid" },
+  { source: "req svc q", code: "queue_invalid" },
+  { source: "pulls ORDERS.worker", code: "verb_unknown" },
 ])("$source on NATS: $code", ({ source, code }) => {
-  const pattern = parseNatsPattern(source, variables);
+  const pattern = parseNatsPattern(source, variables, "role");
   expect(pattern.ok ? undefined : pattern.problem.code).toBe(code);
+});
+
+const reserved = [
+  ...["sub >", "sub *", "pub *.x", "req *", "sub *.deploy.>", "pub >"],
+  ...[
+    "sub $SYS.>",
+    "pub $JS.API.CONSUMER.CREATE.>",
+    "req $JS.API.INFO",
+    "sub $JS.EVENT.>",
+    "sub $MQTT.msgs.>",
+    "pub $",
+  ],
+  ...["sub $KVX.a", "sub $OX", "sub $kv.a", "pub $G.x"],
+  ...["sub _INBOX.>", "pub _INBOX_0123456789abcdef.x", "sub _INBOX", "sub _INBOX_${job.id}.>"],
+  ...["sub _R_.>", "pub _GR_.x.y", "pub Wayleave.x", "sub wayleave.>", "pub WAYLEAVE_X", "sub $${job.id}.x"],
+  "pub wayleave${job.id}",
+];
+describe("a subject that is nobody's", () => {
+  test.each(reserved)("in a role: %s", (source) => {
+    const pattern = parseNatsPattern(source, variables, "role");
+    expect(pattern).toMatchObject({ ok: false, problem: { code: "subject_reserved", at: 4, help: expect.anything() } });
+  });
+
+  test.each(reserved)("in a deny, where a wildcard gives nothing: %s", (source) => {
+    const pattern = parseNatsPattern(source, variables, "deny");
+    expect(pattern.ok).toBe(/ [*>]/.test(source));
+  });
+
+  test.each(reserved)("in a question: %s", (source) => {
+    expect(parseNatsPattern(source, variables, "question").ok).toBe(true);
+  });
+});
+
+test.each([
+  "sub ${job.id}.x",
+  "sub _INBO.x",
+  "pub inbox.>",
+  "pub way.leave",
+  "sub R_.x",
+  "sub a._INBOX.x",
+  "sub a.$SYS",
+])("%s is like any other subject", (source) => {
+  expect(parseNatsPattern(source, variables, "role").ok).toBe(true);
 });
 
 describe("kinds", () => {
@@ -204,7 +263,7 @@ test("a subject is read as it was put together", () => {
         const all = rest ? [...parts, { source: ">", token: { kind: "rest" } }] : parts;
         const source = `${verb} ${all.map((part) => part.source).join(".")}`;
         const value = { verb, tokens: all.map((part) => part.token), source };
-        expect(parseNatsPattern(source, variables)).toEqual({ ok: true, value });
+        expect(parseNatsPattern(source, variables, "question")).toEqual({ ok: true, value });
       },
     ),
   );
@@ -225,7 +284,7 @@ test("a literal path pattern stands for exactly the path that requests of it hav
 test("no text makes a parser throw, and every problem lies inside the text", () => {
   const parsers = [
     (text: string) => parseHttpPattern(text, false, variables),
-    (text: string) => parseNatsPattern(text, variables),
+    (text: string) => parseNatsPattern(text, variables, "role"),
     (text: string) => parseTemplate(text, variables),
     (text: string) => parseStringPattern(text),
     ...targetKinds.map((kind) => (text: string) => parseOperation(text, kind, false, variables)),

@@ -2,7 +2,7 @@ import { type TargetKind, targetVerbs } from "../core/target.ts";
 import { type Parsed, parsed, refused } from "./findings.ts";
 import type { HttpPattern, NatsPattern } from "./model.ts";
 import { parseHttpPattern } from "./parse-http-pattern.ts";
-import { parseNatsPattern } from "./parse-nats-pattern.ts";
+import { parseNatsPattern, type SubjectUse } from "./parse-nats-pattern.ts";
 import { didYouMean } from "./suggest.ts";
 
 /** An operation without its place, which only the caller knows. */
@@ -13,24 +13,25 @@ export type OperationShape =
 
 /**
  * An operation as the kind of its target reads it: `GET /v1/x/**`, `pub a.b.*`, or one of the kind's verbs.
- * `stream` is only for HTTP. Codes: `operation_invalid`, `operation_wrong_kind`, `verb_unknown`, and those of the patterns.
+ * `stream` is only for HTTP, `use` for NATS. Codes: `operation_invalid`, `operation_wrong_kind`, `verb_unknown`, and those of the patterns.
  */
 export function parseOperation(
   source: string,
   kind: TargetKind,
   stream: boolean,
   variables: readonly string[],
+  use: SubjectUse = "role",
 ): Parsed<OperationShape> {
   if (stream && kind !== "http" && kind !== "mesh") {
     return refused("stream_not_for_kind", `${kind} targets have no streams`, 0, source.length, "leave stream out");
   }
   if (kind === "http" || kind === "mesh") {
-    const wrong = wrongKind(source, kind, /^(pub|sub|req)\s/, "GET /v1/items/**");
+    const wrong = wrongKind(source, kind, /^(pub|sub|req|pull)\s/, "GET /v1/items/**");
     return wrong ?? as("http", parseHttpPattern(source, stream, variables));
   }
   if (kind === "nats") {
     const wrong = wrongKind(source, kind, /^([A-Z]+|\*)\s+\//, "pub builds.*");
-    return wrong ?? as("nats", parseNatsPattern(source, variables));
+    return wrong ?? as("nats", parseNatsPattern(source, variables, use));
   }
   const verbs: readonly string[] = targetVerbs[kind];
   if (verbs.includes(source)) return parsed({ kind: "verb", verb: source });

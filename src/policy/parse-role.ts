@@ -42,7 +42,7 @@ export function parseRole(
       help,
     });
   }
-  const allow = readOperations(value.allow, source, [...path, "allow"], reading);
+  const allow = readOperations(value.allow, "role", source, [...path, "allow"], reading);
   if (findings.errors !== before) return undefined;
   return {
     id: value.id ?? name,
@@ -75,7 +75,7 @@ export function parseDeny(
   const targets = [...(value.targets ?? [])];
   for (const [index, target] of targets.entries())
     findTarget(target, source, [...path, "targets", index], false, reading);
-  const operations = readOperations(value.operations ?? {}, source, [...path, "operations"], reading);
+  const operations = readOperations(value.operations ?? {}, "deny", source, [...path, "operations"], reading);
   for (const target of Object.keys(operations)) {
     if (!targets.includes(target)) targets.push(target);
     else {

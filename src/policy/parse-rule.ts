@@ -89,6 +89,7 @@ export function readCondition(
 /** Operations by target name, in a map without a prototype: names are the policy's. */
 export function readOperations(
   written: Readonly<Record<string, readonly OperationEntry[]>>,
+  rule: "role" | "deny",
   source: Source,
   path: Path,
   reading: Reading,
@@ -99,7 +100,7 @@ export function readOperations(
     if (target?.kind === undefined) continue;
     const { kind } = target;
     const list = entries.flatMap(
-      (entry, index) => readOperation(entry, kind, source, [...path, name, index], reading) ?? [],
+      (entry, index) => readOperation(entry, kind, rule, source, [...path, name, index], reading) ?? [],
     );
     warnTwice(list, reading);
     operations[name] = list;
@@ -110,13 +111,15 @@ export function readOperations(
 function readOperation(
   entry: OperationEntry,
   kind: TargetKind,
+  rule: "role" | "deny",
   source: Source,
   path: Path,
   reading: Reading,
 ): OperationModel | undefined {
   const { op, stream } = typeof entry === "string" ? { op: entry, stream: false } : entry;
   const scalar = typeof entry === "string" ? path : [...path, "op"];
-  const shape = take(parseOperation(op, kind, stream ?? false, reading.variables), source, scalar, reading.findings);
+  const parsed = parseOperation(op, kind, stream ?? false, reading.variables, rule);
+  const shape = take(parsed, source, scalar, reading.findings);
   return shape && { ...shape, place: placeOf(source, scalar) };
 }
 

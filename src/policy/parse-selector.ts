@@ -161,7 +161,9 @@ function readCommon(
       help: "leave one out",
     });
   }
-  const place = (key: CommonKey) => placeOf(source, [...inner, key]);
+  const outer = hasIssuer ? inner.slice(0, -1) : inner;
+  const pathOf = (key: CommonKey) => [...(value[key] === undefined ? inner : outer), key];
+  const place = (key: CommonKey) => placeOf(source, pathOf(key));
   const fork = value.fork ?? claims.fork;
   if (fork !== undefined && typeof fork !== "boolean") {
     const help = fork === "true" || fork === "false" ? `write ${fork} without quotes` : "write true or false";
@@ -172,23 +174,34 @@ function readCommon(
     const help = findings.near(String(kind), ["job", "agent", "person"]);
     findings.error("unknown_value", place("kind"), `"kind" cannot be ${JSON.stringify(kind)}`, { help });
   }
-  const causedBy = readCausedBy(value.caused_by ?? claims.caused_by);
-  if (causedBy === "wrong") {
-    const help = "write the event's name, or a list of names";
-    findings.error("wrong_type", place("caused_by"), '"caused_by" is text', { help });
-  }
+  const causedBy = readCausedBy(value.caused_by ?? claims.caused_by, source, pathOf("caused_by"), reading);
   const parts = { ...(isKind(kind) ? { kind } : {}), fork: fork === true };
-  return { parts: Array.isArray(causedBy) ? { ...parts, causedBy } : parts, saysFork: fork !== undefined };
+  return { parts: causedBy === undefined ? parts : { ...parts, causedBy }, saysFork: fork !== undefined };
 }
 
 function isKind(value: unknown): value is Kind {
   return value === "job" || value === "agent" || value === "person";
 }
 
-function readCausedBy(value: Value | undefined): readonly string[] | "wrong" | undefined {
+/** The events' names; whether there are such events is checked when all are known. */
+function readCausedBy(
+  value: Value | undefined,
+  source: Source,
+  path: Path,
+  { findings, causes }: Reading,
+): readonly string[] | undefined {
   if (value === undefined) return undefined;
   const list: readonly (string | boolean)[] = typeof value === "object" ? value : [value];
-  return list.every((item) => typeof item === "string" && item.trim() !== "") ? (list as readonly string[]) : "wrong";
+  const names = list.filter((item) => typeof item === "string" && item.trim() !== "") as readonly string[];
+  if (names.length !== list.length) {
+    const help = "write the event's name, or a list of names";
+    findings.error("wrong_type", placeOf(source, path), '"caused_by" is text', { help });
+    return undefined;
+  }
+  for (const [index, event] of names.entries()) {
+    causes.push({ event, place: placeOf(source, typeof value === "object" ? [...path, index] : path) });
+  }
+  return names;
 }
 
 /** Why a selector cannot stand in `for`, or undefined: it must say which project, group, pipeline or organization it means. */

@@ -52,16 +52,29 @@ function readJob(value: Test, source: Source, path: Path, reading: Reading): Job
     return undefined;
   }
   const fields = reading.vocabulary[type] ?? {};
-  const as: Record<string, string | boolean> = Object.create(null);
-  for (const key of commonKeys) {
-    const common = (value.as as Readonly<Record<string, unknown>>)[key];
-    if (typeof common === "string" || typeof common === "boolean") as[key] = common;
-  }
+  const as = readCommon(value, source, path, reading);
   for (const [field, claim] of Object.entries(value.as[issuer] as Readonly<Record<string, string | boolean>>)) {
     if (checkClaim(field, claim, fields, source, [...path, issuer, field], reading)) as[field] = claim;
   }
   if (as.ref !== undefined && as.ref_type === undefined && Object.hasOwn(fields, "ref_type")) as.ref_type = "branch";
   return { issuer, as };
+}
+
+function readCommon(value: Test, source: Source, path: Path, reading: Reading): Record<string, string | boolean> {
+  const as: Record<string, string | boolean> = Object.create(null);
+  for (const key of commonKeys) {
+    const common = (value.as as Readonly<Record<string, unknown>>)[key];
+    if (typeof common === "string" || typeof common === "boolean") as[key] = common;
+  }
+  const { caused_by: event } = as;
+  if (typeof event !== "string") return as;
+  const place = placeOf(source, [...path, "caused_by"]);
+  if (event !== "*") reading.causes.push({ event, place });
+  else {
+    const help = "name the event";
+    reading.findings.error("test_job_unclear", place, "a test's job has one cause", { help });
+  }
+  return as;
 }
 
 function checkClaim(
@@ -127,7 +140,7 @@ function factType(value: string | number | boolean): FactType | undefined {
 }
 
 function readLine(line: string, source: Source, path: Path, reading: Reading): TestLine | undefined {
-  const words = /^(\S+) (\S+)(?: (\S+))?$/.exec(line);
+  const words = /^(\S+) (\S+)(?: (\S+(?: \S+)?))?$/.exec(line);
   const [, verb = "", name = "", object = ""] = words ?? [];
   if (!words) {
     const help = "VERB target object: POST billing /v1/releases, pub events build.7, read db";
@@ -164,7 +177,7 @@ function checkLine(line: string, kind: TargetKind, verb: string, object: string,
     return checked(parseOperation(verb, kind, false, []));
   }
   if (object === "") return invalid("the subject is missing", `write ${verb} target subject`);
-  const operation = parseOperation(`${verb} ${object}`, kind, false, []);
+  const operation = parseOperation(`${verb} ${object}`, kind, false, [], "question");
   // The target's name stands between verb and subject in a test, and not in an operation.
   if (!operation.ok && operation.problem.at > verb.length) {
     const moved = operation.problem.at - verb.length - 1 + at;

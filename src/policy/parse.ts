@@ -3,7 +3,8 @@ import { checkPolicy } from "./check.ts";
 import { checkShape } from "./check-shape.ts";
 import { Findings } from "./findings.ts";
 import { readLock } from "./lock.ts";
-import type { DenyModel, Diagnostic, Mode, Place, PolicyModel, RoleModel, TestModel } from "./model.ts";
+import type { DenyModel, Diagnostic, EventModel, Mode, Place, PolicyModel, RoleModel, TestModel } from "./model.ts";
+import { parseEvent } from "./parse-event.ts";
 import { parseDeny, parseRole } from "./parse-role.ts";
 import { checkName } from "./parse-rule.ts";
 import { parseSelector } from "./parse-selector.ts";
@@ -11,7 +12,7 @@ import { kindOf, parseTarget } from "./parse-target.ts";
 import { defaultVariables } from "./parse-template.ts";
 import { parseTest } from "./parse-test.ts";
 import type { PolicyInput, PolicyParts, PolicyText, Reading } from "./reading.ts";
-import { Deny, FileOutline, Role, Selector, Target, Test } from "./schema.ts";
+import { Deny, Event, FileOutline, Role, Selector, Target, Test } from "./schema.ts";
 import { sha256 } from "./sha256.ts";
 import { type Path, placeOf, placeOfKey, readSource, type Source } from "./source.ts";
 
@@ -32,8 +33,8 @@ export function parsePolicy(input: PolicyInput): { readonly model?: PolicyModel;
   const diagnostics = findings.sorted(names);
   if (findings.errors > 0 || !parts || !pins) return { diagnostics };
   const targets = [...parts.reading.targets.values()].flatMap((target) => target.read ?? []);
-  const { roles, deny, tests } = parts;
-  return { model: { targets, roles, deny, tests, pins, version: versionOf(input) }, diagnostics };
+  const { roles, deny, events, tests } = parts;
+  return { model: { targets, roles, deny, events, tests, pins, version: versionOf(input) }, diagnostics };
 }
 
 function countProblem(files: readonly PolicyText[], findings: Findings): boolean {
@@ -70,7 +71,10 @@ function readParts(input: PolicyInput, findings: Findings): PolicyParts {
     findings,
     vocabulary,
     issuers,
+    configured: input.issuers ?? [],
     variables,
+    events: new Set(),
+    causes: [],
     places: new WeakMap(),
     targets: new Map(),
     who: new Map(),
@@ -81,7 +85,26 @@ function readParts(input: PolicyInput, findings: Findings): PolicyParts {
   const names = new Map<string, Place>();
   const ids = new Map<string, Place>();
   const roles = files.flatMap((file) => readRoles(file, names, ids, reading));
-  return { reading, roles, deny: readDenies(files, ids, reading), tests: readTests(files, reading) };
+  const events = readEvents(files, reading);
+  return { reading, roles, deny: readDenies(files, ids, reading), events, tests: readTests(files, reading) };
+}
+
+function readEvents(files: readonly OpenFile[], reading: Reading): EventModel[] {
+  const events: EventModel[] = [];
+  const names = new Map<string, Place>();
+  for (const { source } of files) {
+    for (const [name, path, value] of entries(source, "events")) {
+      if (reading.findings.full) break;
+      const place = placeOfKey(source, path);
+      checkName(name, place, reading);
+      unique("duplicate_event", `event "${name}"`, name, place, names, reading.findings);
+      reading.events.add(name);
+      const written = checkShape(Event, value, source, path, reading.findings);
+      const event = written && parseEvent(name, written, source, path, reading);
+      if (event) events.push(event);
+    }
+  }
+  return events;
 }
 
 function readDenies(files: readonly OpenFile[], ids: Map<string, Place>, reading: Reading): DenyModel[] {

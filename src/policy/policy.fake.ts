@@ -50,7 +50,7 @@ export function natsPattern(source: string): NatsPattern {
 
 /** `GET /a/**`, `GET /a stream`, `pub a.b`, `read`. */
 function operation(source: string): OperationModel {
-  if (/^(pub|sub|req) /.test(source)) return { kind: "nats", pattern: natsPattern(source), place: place() };
+  if (/^(pub|sub|req|pull) /.test(source)) return { kind: "nats", pattern: natsPattern(source), place: place() };
   if (source.includes(" /")) return { kind: "http", pattern: httpPattern(source), place: place() };
   return { kind: "verb", verb: source, place: place() };
 }
@@ -158,7 +158,16 @@ export function deny(id: string, { when, operations: byTarget, ...parts }: DenyP
 }
 
 export function policyModel(parts: Partial<PolicyModel>): PolicyModel {
-  return { targets: [target("billing")], roles: [], deny: [], tests: [], pins: {}, version: "0123456789ab", ...parts };
+  return {
+    targets: [target("billing")],
+    roles: [],
+    deny: [],
+    events: [],
+    tests: [],
+    pins: {},
+    version: "0123456789ab",
+    ...parts,
+  };
 }
 
 export function job(parts: Partial<JobIdentity> = {}): JobIdentity {

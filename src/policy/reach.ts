@@ -2,10 +2,11 @@ import type { Decision } from "../core/decision.ts";
 import type { JobIdentity, Kind } from "../core/identity.ts";
 import type { CompiledDeny, CompiledRole, RoutedTarget } from "./compiled-rules.ts";
 import type { ConditionMemo, jobValues } from "./condition.ts";
-import type { FilledNats } from "./match-nats.ts";
 import type { HttpEnd, SegmentTrie } from "./match-path.ts";
 import type { SelectorMatch } from "./match-selector.ts";
-import type { Mode } from "./model.ts";
+import type { Mode, NatsPattern } from "./model.ts";
+import type { NatsTrie } from "./nats-trie.ts";
+import type { NatsRights } from "./policy.ts";
 
 /** A role as one job has it. */
 export interface HeldRole {
@@ -65,12 +66,25 @@ export interface RoleRule extends RuleBase {
   observed: Decision | undefined;
 }
 
+/** A rule about a NATS subject. `queue`: of a subscription that must be in this queue group. */
+export interface NatsRule {
+  readonly queue: string | undefined;
+  readonly rule: Rule;
+}
+
+/** What rules say of subjects: roles by the verb they allow, denies by what they forbid (`deniedAs`). */
+export interface NatsReach {
+  readonly roles: Readonly<Record<NatsPattern["verb"], NatsTrie<NatsRule>>>;
+  readonly denies: Readonly<Record<"send" | "sub" | "pull", NatsTrie<Rule>>>;
+}
+
 /** One target as one job sees it. */
 export interface TargetReach {
   readonly target: RoutedTarget;
   readonly hosts: readonly string[];
   readonly http: SegmentTrie<Rule>;
-  readonly nats: readonly { readonly pattern: FilledNats; readonly rule: Rule }[];
+  /** Of NATS targets. */
+  readonly nats: NatsReach | undefined;
   readonly verbs: readonly { readonly verb: string; readonly rule: Rule }[];
   /** Denies of the whole target. */
   readonly closed: readonly HeldDeny[];
@@ -80,4 +94,6 @@ export interface TargetReach {
   readonly unconditional: boolean;
   /** The refusal of whatever matches nothing, by mode: made once where it depends on nothing else. */
   readonly noRole: Record<Mode, Decision | undefined>;
+  /** What a server is told, once it was asked for. */
+  rights: NatsRights | undefined;
 }

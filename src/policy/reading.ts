@@ -1,7 +1,16 @@
 import type { IssuerType, Vocabulary } from "../core/identity.ts";
 import type { TargetKind } from "../core/target.ts";
 import type { Findings, Parsed, Problem } from "./findings.ts";
-import type { DenyModel, Place, RoleModel, SelectorModel, StringPattern, TargetModel, TestModel } from "./model.ts";
+import type {
+  DenyModel,
+  EventModel,
+  Place,
+  RoleModel,
+  SelectorModel,
+  StringPattern,
+  TargetModel,
+  TestModel,
+} from "./model.ts";
 import { type Path, placeWithin, type Source } from "./source.ts";
 
 export interface PolicyText {
@@ -9,12 +18,17 @@ export interface PolicyText {
   readonly text: string;
 }
 
+export interface ConfiguredIssuer {
+  readonly name: string;
+  readonly type: IssuerType;
+}
+
 export interface PolicyInput {
   readonly files: readonly PolicyText[];
   readonly lock?: PolicyText;
   readonly vocabulary: Vocabulary;
   /** Configured issuers; selectors may name them beside the types. */
-  readonly issuers?: readonly { readonly name: string; readonly type: IssuerType }[];
+  readonly issuers?: readonly ConfiguredIssuer[];
   /** Template variables; `defaultVariables` where left out. */
   readonly variables?: readonly string[];
   /** Values seen in the last 30 days by selector field: a selector of none of them is warned of. */
@@ -27,6 +41,7 @@ export interface PolicyParts {
   readonly reading: Reading;
   readonly roles: readonly RoleModel[];
   readonly deny: readonly DenyModel[];
+  readonly events: readonly EventModel[];
   readonly tests: readonly TestModel[];
 }
 
@@ -55,7 +70,13 @@ export interface Reading {
   readonly vocabulary: Vocabulary;
   /** Type by issuer name; each type is also a name for all issuers of that type. */
   readonly issuers: ReadonlyMap<string, IssuerType>;
+  /** The configured ones; empty where nobody says which there are. */
+  readonly configured: readonly ConfiguredIssuer[];
   readonly variables: readonly string[];
+  /** Names of all events, even where one could not be read: a reference to it is then no second mistake. */
+  readonly events: Set<string>;
+  /** Names of events that selectors and tests speak of, and where. */
+  readonly causes: { readonly event: string; readonly place: Place }[];
   /** Where a selector's value stands, since a clause may have several. */
   readonly places: WeakMap<StringPattern, Place>;
   readonly targets: Map<string, NamedTarget>;

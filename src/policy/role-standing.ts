@@ -1,6 +1,6 @@
 import type { Facts } from "../core/fact.ts";
 import { type ConditionInput, evaluateCondition } from "./condition.ts";
-import type { RoleStanding } from "./policy.ts";
+import type { RoleStanding, WithheldRole } from "./policy.ts";
 import type { HeldDeny, HeldRole, Reach } from "./reach.ts";
 
 /** The roles whose selector matches, by rank. Pure. */
@@ -9,17 +9,33 @@ export function roleStandings(reach: Reach, facts: Facts, now: number): readonly
 }
 
 function standing(reach: Reach, held: HeldRole, facts: Facts, now: number): RoleStanding {
-  const { summary: role, condition } = held.role;
+  const { summary: role } = held.role;
   // A certificate cannot say "except": a deny of a part of what the role allows keeps the whole of it away.
   const denied = reach.denies.find((deny) => bearsOn(deny, held) && mayApply(reach, deny, facts, now));
   if (denied !== undefined) return { role, stands: false, reason: "denied", detail: denied.deny.model.id };
-  if (condition === undefined) return { role, stands: true };
+  const problem = conditionProblem(reach, held, facts, now);
+  return problem === undefined ? { role, stands: true } : { role, stands: false, ...problem };
+}
+
+interface ConditionProblem {
+  readonly reason: Extract<WithheldRole["reason"], "needs_request" | "fact_missing" | "condition_failed">;
+  /** The condition's source, or the fact's name. */
+  readonly detail: string;
+}
+
+/** Why the role's condition does not hold whatever is asked, or undefined. */
+export function conditionProblem(
+  reach: Reach,
+  { role: { condition }, kind }: HeldRole,
+  facts: Facts,
+  now: number,
+): ConditionProblem | undefined {
+  if (condition === undefined) return undefined;
   const { source } = condition.model;
-  if (readsRequest(condition)) return { role, stands: false, reason: "needs_request", detail: source };
-  const { verdict, missing } = evaluateCondition(condition, input(reach, held.kind === "agent", facts, now), undefined);
-  if (missing !== undefined) return { role, stands: false, reason: "fact_missing", detail: missing };
-  if (verdict !== "true") return { role, stands: false, reason: "condition_failed", detail: source };
-  return { role, stands: true };
+  if (readsRequest(condition)) return { reason: "needs_request", detail: source };
+  const { verdict, missing } = evaluateCondition(condition, input(reach, kind === "agent", facts, now), undefined);
+  if (missing !== undefined) return { reason: "fact_missing", detail: missing };
+  return verdict === "true" ? undefined : { reason: "condition_failed", detail: source };
 }
 
 function bearsOn({ deny, agentsOnly }: HeldDeny, held: HeldRole): boolean {
@@ -29,7 +45,7 @@ function bearsOn({ deny, agentsOnly }: HeldDeny, held: HeldRole): boolean {
 }
 
 /** Unless its condition is plainly false, whatever the request will be. */
-function mayApply(reach: Reach, { deny, agentsOnly }: HeldDeny, facts: Facts, now: number): boolean {
+export function mayApply(reach: Reach, { deny, agentsOnly }: HeldDeny, facts: Facts, now: number): boolean {
   const { condition } = deny;
   if (condition === undefined || readsRequest(condition)) return true;
   return evaluateCondition(condition, input(reach, agentsOnly, facts, now), undefined).verdict !== "false";

@@ -143,10 +143,47 @@ test("an issuer's type is looked up by its name", () => {
   expect(runTests(policy, model)).toHaveLength(1);
 });
 
-test("nats knows three verbs", () => {
+test("nats knows four verbs", () => {
   const policy = compile(policyModel(parts), fakeVocabulary);
   const ask = { verb: "GET", target: "events", object: "a" };
-  expect(() => can(policy, imagineIdentity("gitlab", "gitlab", {}), {}, ask, 0)).toThrow(/pub, sub and req/);
+  expect(() => can(policy, imagineIdentity("gitlab", "gitlab", {}), {}, ask, 0)).toThrow(/pub, sub, req, pull/);
+});
+
+describe("a subject and its queue group", () => {
+  const model = policyModel({
+    targets: [target("events", "nats")],
+    roles: [role("r", { events: ["sub a.> workers", "sub b.>", "pull ORDERS.*"] })],
+  });
+  const policy = compile(model, fakeVocabulary);
+  const identity = imagineIdentity("gitlab", "gitlab", { project: "acme/shop" });
+  const ask = (verb: string, object: string) => can(policy, identity, {}, { verb, target: "events", object }, 0);
+
+  test.each([
+    ["sub", "a.b workers", "allow"],
+    ["sub", "a.b", "deny"],
+    ["sub", "a.b others", "deny"],
+    ["sub", "b.c others", "allow"],
+    ["sub", ">", "deny"],
+    ["pull", "ORDERS.worker", "allow"],
+    ["pull", "OTHER.worker", "deny"],
+  ])("%s %s: %s", (verb, object, effect) => {
+    expect(ask(verb, object).effect).toBe(effect);
+  });
+
+  test.each([
+    ["pub", "a.b workers"],
+    ["pull", "ORDERS.worker q"],
+    ["sub", "a.b workers more"],
+    ["sub", "a.b "],
+  ])("%s %j is no question", (verb, object) => {
+    expect(() => ask(verb, object)).toThrow(expect.objectContaining({ code: "invalid_request" }));
+  });
+});
+
+test("a test's cause is no claim", () => {
+  const identity = imagineIdentity("gitlab", "gitlab", { project: "acme/shop", caused_by: "deploy" });
+  expect(identity.cause).toMatchObject({ event: "deploy", depth: 1 });
+  expect(identity.attributes).not.toHaveProperty("caused_by");
 });
 
 test("imagined facts are fresh for ever", () => {

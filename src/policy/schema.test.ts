@@ -19,7 +19,14 @@ const all = properties(policyJsonSchema(), "policy");
 test("the JSON Schema holds the language", () => {
   const names = all.map(([path]) => path);
   expect(names.length).toBeGreaterThan(50);
-  for (const path of ["policy.version", "policy.targets", "policy.deny", "policy.tests", "policy.mode"]) {
+  for (const path of [
+    "policy.version",
+    "policy.targets",
+    "policy.deny",
+    "policy.tests",
+    "policy.events",
+    "policy.mode",
+  ]) {
     expect(names).toContain(path);
   }
 });

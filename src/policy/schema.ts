@@ -26,7 +26,8 @@ const Fork = z.boolean().meta({
     "true also matches jobs that run a fork's code, or may; without it they match nothing (a deny matches them)",
 });
 const CausedBy = z.union([z.string(), z.array(z.string()).min(1)]).meta({
-  description: "Matches pipelines started by a Wayleave event, by the event's name; without it they match nothing",
+  description:
+    "Matches pipelines started by a Wayleave event: its name, a list of names, or * for any; without it they match nothing (a deny matches them)",
 });
 
 const scalar = z.union([z.string(), z.boolean()]);
@@ -62,8 +63,8 @@ const Operation = z
   ])
   .meta({
     description:
-      "http, mesh: METHOD /path with * (in a segment), ** (across), :name and ${…}. nats: pub|sub|req subject [queue]. tcp: connect. kubernetes: login. cloud: assume. secret: read",
-    examples: ["GET /v1/invoices/**", "pub build.status.${job.project_id}.*", "read"],
+      "http, mesh: METHOD /path with * (in a segment), ** (across), :name and ${…}. nats: pub|req|sub subject [queue], pull stream.consumer; a deny of pub or req is of both. tcp: connect. kubernetes: login. cloud: assume. secret: read",
+    examples: ["GET /v1/invoices/**", "pub build.status.${job.project_id}.*", "pull ORDERS.worker", "read"],
   });
 const Operations = z.array(Operation).min(1).meta({ description: "Operations on this target" });
 export type OperationEntry = z.infer<typeof Operation>;
@@ -98,6 +99,30 @@ const cloud = z
   })
   .meta({ description: "A cloud role; exactly one of aws, gcp, azure" });
 
+const nats = z
+  .strictObject({
+    account: text(
+      "Account name; ${…} fills it for each job, so that every project can have its own",
+      "CI",
+      "P_${job.project_id}",
+    ),
+    records: z
+      .enum(["durable", "fast"])
+      .meta({
+        description:
+          "durable: a message is on disk in the records before it is forwarded; fast: at most 50 ms behind (default durable)",
+      })
+      .optional(),
+    deliveries: z
+      .enum(["counted", "full"])
+      .meta({
+        description:
+          "full: each delivered message has its line in the records; counted: their number (default counted)",
+      })
+      .optional(),
+  })
+  .meta({ description: "A NATS account" });
+
 export const Target = z
   .strictObject({
     http: http.optional(),
@@ -109,10 +134,7 @@ export const Target = z
       .strictObject({ address: text("host:port", "db.internal:5432") })
       .meta({ description: "A TCP service" })
       .optional(),
-    nats: z
-      .strictObject({ account: text("Account name", "CI") })
-      .meta({ description: "A NATS account" })
-      .optional(),
+    nats: nats.optional(),
     kubernetes: z
       .strictObject({
         cluster: text("Cluster name", "staging"),
@@ -214,8 +236,65 @@ export const Deny = z
   .meta({ description: "Wins over every role" });
 export type Deny = z.infer<typeof Deny>;
 
+const EventStart = z.strictObject({
+  project: text("GitLab: path or id of the one project", "acme/deploy").optional(),
+  ref: text("GitLab: branch or tag", "main").optional(),
+  organization: text("Buildkite: slug of the organization", "acme").optional(),
+  pipeline: text("Buildkite: slug of the pipeline", "deploy").optional(),
+  branch: text("Buildkite: branch", "main").optional(),
+});
+
+export const Event = z
+  .strictObject({
+    for: Audience,
+    on: z
+      .strictObject({
+        target: text("NATS target, its account written out", "events"),
+        stream: text("JetStream stream", "IMAGES"),
+        subject: text("Subject of the messages, with * and > but no template", "image.pushed.*"),
+      })
+      .meta({
+        description: "Which messages",
+        examples: [{ target: "events", stream: "IMAGES", subject: "image.pushed.*" }],
+      }),
+    start: z.record(z.string(), EventStart).meta({
+      description:
+        "The one pipeline to start, by issuer name or type: gitlab: project and ref; buildkite: organization, pipeline and branch",
+      examples: [{ gitlab: { project: "acme/deploy", ref: "main" } }],
+    }),
+    variables: z
+      .record(z.string(), text("JSON Pointer (RFC 6901) into the message", "/image/name"))
+      .meta({
+        description: "Variables of the pipeline, by name; none that a CI, a shell or a tool reads by itself",
+        examples: [{ IMAGE: "/image/name" }],
+      })
+      .optional(),
+    limit: z
+      .string()
+      .meta({
+        description: "Pipelines it may start per s, min or h (default 10/min)",
+        examples: ["10/min"],
+        pattern: ratePattern,
+      })
+      .optional(),
+    depth: z
+      .number()
+      .meta({
+        description:
+          "Longest chain of pipelines started by events, 1 to 8 (default 1: what an event started starts nothing)",
+      })
+      .optional(),
+    when: Condition.optional(),
+  })
+  .meta({ description: "A message of a job that starts a pipeline" });
+export type Event = z.infer<typeof Event>;
+
 const TestLines = (description: string) =>
-  z.array(text("VERB target object", "POST billing /v1/releases")).min(1).meta({ description }).optional();
+  z
+    .array(text("VERB target object", "POST billing /v1/releases", "sub events deploy.events.* workers"))
+    .min(1)
+    .meta({ description })
+    .optional();
 
 export const Test = z
   .strictObject({
@@ -256,6 +335,13 @@ const PolicyFile = z
     who: z.record(z.string(), Selector).meta({ description: "Selectors, by name" }).optional(),
     roles: z.record(z.string(), Role).meta({ description: "Rights, by name" }).optional(),
     deny: z.array(Deny).meta({ description: "What is refused whatever the roles say" }).optional(),
+    events: z
+      .record(z.string(), Event)
+      .meta({
+        description:
+          "Messages that start pipelines, by name; the jobs they start match only selectors that say caused_by",
+      })
+      .optional(),
     tests: z.array(Test).meta({ description: "What must hold for the policy to be loaded" }).optional(),
   })
   .meta({
@@ -270,6 +356,7 @@ export const FileOutline = z.strictObject({
   who: z.record(z.string(), z.unknown()).nullish(),
   roles: z.record(z.string(), z.unknown()).nullish(),
   deny: z.array(z.unknown()).nullish(),
+  events: z.record(z.string(), z.unknown()).nullish(),
   tests: z.array(z.unknown()).nullish(),
 });
 

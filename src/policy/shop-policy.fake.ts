@@ -1,7 +1,7 @@
 import type { AccessRequest, Counts, Decision } from "../core/decision.ts";
 import { noCounts } from "../core/decision.ts";
 import { noFacts } from "../core/fact.ts";
-import type { Operation } from "../core/target.ts";
+import type { NatsOperation, Operation } from "../core/target.ts";
 import { compile } from "./compile.ts";
 import type { PolicyModel } from "./model.ts";
 import { deny, openedAt, policyModel, role, selector, session, target } from "./policy.fake.ts";
@@ -36,7 +36,13 @@ export const shopPolicy = policyModel({
     role("own", { billing: ["GET /v1/projects/${job.project_id}/**", "GET /v1/refs/${job.ref_slug}"] }),
     role("watch", { billing: ["GET /v1/stream stream"] }),
     role("publish", {
-      events: ["pub build.status.${job.project_id}.*", "sub deploy.events.* workers", "sub secret.>"],
+      events: [
+        "pub build.status.${job.project_id}.*",
+        "sub deploy.events.* workers",
+        "sub secret.>",
+        "pub ask.*",
+        "pull DEPLOY.worker",
+      ],
     }),
     role("other", { billing: ["GET /v1/other"] }, { for: [selector({ project: "acme/other" })] }),
     role("prod", { billing: ["DELETE /v1/runs"] }, { for: [selector({ project: "acme/shop", ref: "release" })] }),
@@ -45,6 +51,7 @@ export const shopPolicy = policyModel({
   ],
   deny: [
     deny("no-secret", { operations: { events: ["sub secret.x"] } }),
+    deny("no-asking", { operations: { events: ["req ask.x"] } }),
     deny("no-legal", { operations: { billing: ["* /v1/invoices/legal"] } }),
     deny("no-draft", { operations: { billing: ["GET /v1/invoices/draft"] }, when: "change.draft" }),
   ],
@@ -54,6 +61,12 @@ export const http = (text: string, host = "billing.internal", stream = false): O
   const [method = "", path = ""] = text.split(" ");
   return { kind: "http", method, host, path, stream };
 };
+
+/** A question about the NATS target. */
+export const nats = (verb: NatsOperation["verb"], subject: string, queue?: string): Question => ({
+  target: "events",
+  operation: { kind: "nats", verb, subject, ...(queue === undefined ? {} : { queue }) },
+});
 
 export interface Question {
   readonly target?: string;

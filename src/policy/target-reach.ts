@@ -1,15 +1,16 @@
 import type { JobIdentity } from "../core/identity.ts";
 import type { RoutedTarget } from "./compiled-rules.ts";
 import { fillHost, fillTemplate } from "./fill-template.ts";
-import { type FilledNats, fillNats } from "./match-nats.ts";
+import { deniedAs, fillNats } from "./match-nats.ts";
 import { addPattern, type FilledSegment, httpEnd, type SegmentTrie, segmentTrie } from "./match-path.ts";
-import type { DenyModel, HttpPattern, OperationModel } from "./model.ts";
-import type { HeldRole, Reach, RoleRule, Rule, RuleBase, TargetReach } from "./reach.ts";
+import type { DenyModel, HttpPattern, NatsPattern, OperationModel } from "./model.ts";
+import { addSubject, natsTrie } from "./nats-trie.ts";
+import type { HeldRole, NatsReach, Reach, RoleRule, Rule, RuleBase, TargetReach } from "./reach.ts";
 
 interface Build {
   readonly identity: JobIdentity;
   readonly http: SegmentTrie<Rule>;
-  readonly nats: { readonly pattern: FilledNats; readonly rule: Rule }[];
+  readonly nats: NatsReach | undefined;
   readonly verbs: { readonly verb: string; readonly rule: Rule }[];
 }
 
@@ -19,8 +20,8 @@ const orNone = <I>(list: readonly I[]): readonly I[] => (list.length > 0 ? list 
 
 export function buildTargetReach(target: RoutedTarget, reach: Reach): TargetReach {
   const { identity } = reach;
-  const { name } = target.model;
-  const build: Build = { identity, http: segmentTrie(), nats: [], verbs: [] };
+  const { name, kind } = target.model;
+  const build: Build = { identity, http: segmentTrie(), nats: kind === "nats" ? natsReach() : undefined, verbs: [] };
   const naming = reach.roles.filter((held) => operationsOf(held.role.model.allow, name).length > 0);
   for (const held of naming) {
     const { allow } = held.role.model;
@@ -48,10 +49,11 @@ export function buildTargetReach(target: RoutedTarget, reach: Reach): TargetReac
     closed: orNone(closed),
     unconditional: free && denies.every(({ deny }) => deny.condition === undefined),
     target,
-    nats: orNone(build.nats),
+    nats: build.nats,
     verbs: orNone(build.verbs),
     naming,
     noRole: { enforce: undefined, observe: undefined },
+    rights: undefined,
   };
 }
 
@@ -60,7 +62,7 @@ export function touches(deny: DenyModel, target: string): boolean {
   return deny.targets.length === 0 || deny.targets.includes(target) || Object.hasOwn(deny.operations, target);
 }
 
-function operationsOf(
+export function operationsOf(
   operations: Readonly<Record<string, readonly OperationModel[]>>,
   target: string,
 ): readonly OperationModel[] {
@@ -85,11 +87,28 @@ const noPath = { method: "*", slash: "free", stream: false } as const;
 function addRule(build: Build, operation: OperationModel, make: (base: RuleBase) => Rule): void {
   if (operation.kind === "http") addHttpRule(build, operation.pattern, make);
   else if (operation.kind === "nats") {
-    const pattern = fillNats(operation.pattern, build.identity.variables);
-    build.nats.push({ pattern, rule: make({ ...noPath, unfilled: pattern.unfilled }) });
+    if (build.nats !== undefined) addNatsRule(build.nats, operation.pattern, build.identity, make);
   } else {
     build.verbs.push({ verb: operation.verb, rule: make({ ...noPath, unfilled: undefined }) });
   }
+}
+
+const natsReach = (): NatsReach => ({
+  roles: { pub: natsTrie(), req: natsTrie(), sub: natsTrie(), pull: natsTrie() },
+  denies: { send: natsTrie(), sub: natsTrie(), pull: natsTrie() },
+});
+
+function addNatsRule(
+  nats: NatsReach,
+  pattern: NatsPattern,
+  { variables }: JobIdentity,
+  make: (base: RuleBase) => Rule,
+): void {
+  const { verb, tokens, queue, unfilled } = fillNats(pattern, variables);
+  const rule = make({ ...noPath, unfilled });
+  // A deny is not escaped by a queue group.
+  if (rule.kind === "deny") addSubject(nats.denies[deniedAs[verb]], tokens, rule);
+  else addSubject(nats.roles[verb], tokens, { queue, rule });
 }
 
 function addHttpRule(build: Build, pattern: HttpPattern, make: (base: RuleBase) => Rule): void {

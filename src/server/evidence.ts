@@ -10,7 +10,7 @@ import { readEnvoyLine } from "../gateway/envoy/access-log.ts";
 import { accessLogMethods } from "../gateway/envoy/access-log-service.ts";
 import type { EvidenceGateway, LineReader } from "../gateway/evidence.ts";
 import { createEvidenceIntake, type EvidenceIntake } from "../gateway/evidence-intake.ts";
-import { createGatewayGuard, secretHash } from "../gateway/gateway-guard.ts";
+import { createGatewayGuard, type GuardedGateway, secretHash } from "../gateway/gateway-guard.ts";
 import { readNginxLine } from "../gateway/nginx/access-log.ts";
 import type { JobLogReading } from "../gateway/story-facts.ts";
 import type { GrpcMethods } from "../grpc/method.ts";
@@ -46,7 +46,7 @@ export function connectEvidence(deps: {
     job: (session) => jobOf(table, records, session),
     recorded: (gateway, sinceMs, limit) => records.query({ kind: "gateway.request", gateway, sinceMs, limit }),
   });
-  const guard = createGatewayGuard(config.gateways.filter(({ secret }) => secret !== "").map(evidenceGateway));
+  const guard = createGatewayGuard(config.gateways.flatMap(evidenceGateway));
   const onUnauthenticated = deps.onRefused;
   const jobLog = jobLogReader(config.issuers);
   const readers: Partial<Record<EvidenceGateway["hop"], LineReader>> = { nginx: readNginxLine, envoy: readEnvoyLine };
@@ -87,8 +87,14 @@ export function connectEvidence(deps: {
   };
 }
 
-function evidenceGateway({ name, kind, targets, secret }: GatewayConfig) {
-  return { name, hop: kind, targets, secretHashes: [secretHash(secret)] };
+/** A NATS gateway writes its records itself: it has no log to read. */
+function evidenceGateway({
+  name,
+  kind,
+  targets,
+  secret,
+}: GatewayConfig): readonly (EvidenceGateway & GuardedGateway)[] {
+  return kind === "nats" || secret === "" ? [] : [{ name, hop: kind, targets, secretHashes: [secretHash(secret)] }];
 }
 
 /** From memory while the session is known there, else from its record: logs may come late. */

@@ -1,4 +1,4 @@
-import { createHmac, hkdfSync } from "node:crypto";
+import { createHmac, hkdfSync, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { KeyHolder } from "../api/contract.ts";
 import type { KeyRouteDeps } from "../api/keys.ts";
@@ -13,14 +13,18 @@ import type { KeyHistory } from "../credential/key-history.ts";
 import { type KeyClass, keyClasses } from "../credential/key-life.ts";
 import { bundleRefreshSeconds, type KeyWindows, keyWindows } from "../credential/key-windows.ts";
 import type { KeyRing } from "../credential/keys.ts";
+import { natsKeyFile } from "../credential/nats-key-file.ts";
+import { type NatsKeys, openNatsKeys } from "../credential/nats-keys.ts";
 
 /** Everything the broker signs or derives with, from the operator's key. */
 export interface BrokerKeys {
   readonly accessToken: KeyRing;
   readonly assertion: KeyRing;
   readonly jwtSvid: KeyRing;
+  /** Where the inventory has a NATS gateway. */
+  readonly nats?: NatsKeys;
   /** The verbs, by class. */
-  readonly chains: Readonly<Record<KeyClass, KeyChain>>;
+  readonly chains: Readonly<Record<Exclude<KeyClass, "nats">, KeyChain>> & { readonly nats?: KeyChain };
   readonly windows: Readonly<Record<KeyClass, KeyWindows>>;
   fingerprint(token: string): string;
   /** The refresh token of a session and generation: derived, so that a retry gets the same one, also after a restart. */
@@ -44,10 +48,11 @@ export async function openBrokerKeys(config: Config, journal: KeyJournal): Promi
   const dir = join(config.dataDir, "keys");
   const windows = windowsOf(config);
   const lives = tokenLives(config);
-  const open = (keyClass: KeyClass) =>
+  const file = (keyClass: KeyClass) => keyFile(dir, keyClass, operatorKey);
+  const open = (keyClass: KeyClass, from = file(keyClass)) =>
     openKeyChain({
       class: keyClass,
-      file: keyFile(dir, keyClass, operatorKey),
+      file: from,
       history: history.of(keyClass),
       recorder,
       clock,
@@ -60,13 +65,22 @@ export async function openBrokerKeys(config: Config, journal: KeyJournal): Promi
     assertion: await open("assertion"),
     "jwt-svid": await open("jwt-svid"),
   };
+  const nats = config.gateways.some(({ kind }) => kind === "nats")
+    ? await openNatsKeys({
+        file: natsKeyFile(dir, operatorKey),
+        signing: file("nats"),
+        openChain: (from) => open("nats", from),
+        random: (bytes) => randomBytes(bytes),
+      })
+    : undefined;
   const marks = fingerprintKey(operatorKey);
   const refreshKey = new Uint8Array(hkdfSync("sha256", operatorKey, "", "wayleave refresh token v1", 32));
   return {
     accessToken: chains["access-token"].ring,
     assertion: chains.assertion.ring,
     jwtSvid: chains["jwt-svid"].ring,
-    chains,
+    chains: nats === undefined ? chains : { ...chains, nats: nats.chain },
+    ...(nats === undefined ? {} : { nats }),
     windows,
     fingerprint: (token) => fingerprint(marks, token),
     refreshToken: (sessionId, generation) =>
@@ -76,14 +90,19 @@ export async function openBrokerKeys(config: Config, journal: KeyJournal): Promi
 
 /** What time alone decides about keys, for all classes. */
 export async function sweepKeys({ chains }: Pick<BrokerKeys, "chains">): Promise<void> {
-  await Promise.all(keyClasses.map((keyClass) => chains[keyClass].sweep()));
+  await Promise.all(Object.values(chains).map((chain) => chain.sweep()));
 }
 
 /** The verbs as operators are served them. */
 export function keyOperation(keys: BrokerKeys, config: Config, clock: Pick<Clock, "now">): KeyRouteDeps {
   return {
     now: clock.now,
-    chain: (keyClass) => keys.chains[keyClass],
+    classes: keyClasses.filter((keyClass) => keys.chains[keyClass] !== undefined),
+    chain(keyClass) {
+      const chain = keys.chains[keyClass];
+      if (chain === undefined) throw new TypeError(`class ${keyClass} is not one of this installation`);
+      return chain;
+    },
     cacheMs: (keyClass) => keys.windows[keyClass].cacheMs,
     holders: config.gateways.flatMap(holderOf),
   };
@@ -113,11 +132,24 @@ function seconds(ms: number): string {
 function windowsOf(config: Config): Readonly<Record<KeyClass, KeyWindows>> {
   const caches = config.gateways.flatMap((gateway) => (gateway.kind === "envoy" ? [gateway.keyCacheMs] : []));
   const tokens = keyWindows(caches);
-  return { "access-token": tokens, assertion: tokens, "jwt-svid": keyWindows([bundleRefreshSeconds * 1000]) };
+  return {
+    "access-token": tokens,
+    assertion: tokens,
+    "jwt-svid": keyWindows([bundleRefreshSeconds * 1000]),
+    nats: keyWindows([natsSpreadMs]),
+  };
 }
 
-/** Longest life of a token of each class, ms. */
+/** A new signing key is pushed to every nats-server at once; one that was away asks the others when it comes back. */
+const natsSpreadMs = 5_000;
+
+/** Longest life of a token of each class, ms. A NATS user lives as long as its session. */
 function tokenLives({ sessions, spiffe }: Config): Readonly<Record<KeyClass, number>> {
   const tokenMs = sessions.tokenTtlMs;
-  return { "access-token": tokenMs, assertion: assertionLifeMs, "jwt-svid": Math.max(tokenMs, spiffe.svidTtlMs) };
+  return {
+    "access-token": tokenMs,
+    assertion: assertionLifeMs,
+    "jwt-svid": Math.max(tokenMs, spiffe.svidTtlMs),
+    nats: sessions.maxMs,
+  };
 }

@@ -1,7 +1,7 @@
 import { type FSWatcher, statSync, watch } from "node:fs";
 import { basename, dirname } from "node:path";
 import { vocabulary } from "../ci/providers.ts";
-import { readPolicyFiles } from "../config/policy-files.ts";
+import { type PolicyFiles, readPolicyFiles } from "../config/policy-files.ts";
 import { WayleaveError } from "../core/errors.ts";
 import type { IssuerType } from "../core/identity.ts";
 import { namedIdProblem } from "../core/spiffe-id.ts";
@@ -15,6 +15,8 @@ export interface LoadedPolicy {
   readonly policy: Policy;
   readonly model: PolicyModel;
   readonly files: readonly string[];
+  /** What it was made of: whoever parses and compiles these texts gets this policy. */
+  readonly texts: PolicyFiles;
   readonly loadedAt: number;
 }
 
@@ -99,7 +101,8 @@ async function load(options: PolicySourceOptions): Promise<LoadedPolicy> {
   const policy = compile(model, vocabulary);
   const failures = runTests(policy, model, new Map(options.issuers.map(({ name, type }) => [name, type])));
   if (failures.length > 0) throw new PolicyRefused(failures);
-  return { policy, model, files: files.map((file) => file.name), loadedAt: options.now() };
+  const texts = lock === undefined ? { files } : { files, lock };
+  return { policy, model, files: files.map((file) => file.name), texts, loadedAt: options.now() };
 }
 
 function misnamedIdentity(

@@ -1,12 +1,14 @@
+import { dataSchemas } from "../audit/record-schema.ts";
 import type { Config, EnvoyGatewayConfig, GatewayConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
 import type { JobIdentity } from "../core/identity.ts";
 import { sessionIdPattern } from "../core/ids.ts";
-import type { AuditRecord } from "../core/record.ts";
+import type { AuditRecord, RecordKind } from "../core/record.ts";
 import type { SessionState } from "../core/session.ts";
 import { subjectOf } from "../credential/access-token.ts";
-import type { JobLogReading, StoryFacts, StoryGateway } from "../gateway/story-facts.ts";
+import { NatsTrafficSums } from "../gateway/nats/story-traffic.ts";
+import type { JobLogReading, NatsTraffic, StoryFacts, StoryGateway } from "../gateway/story-facts.ts";
 import { openedNeedle } from "../gateway/story-facts.ts";
 import type { SessionTable } from "../session/table.ts";
 import type { RecordFilter } from "../store/ports.ts";
@@ -29,11 +31,17 @@ export interface StoryDeps {
 /** What a story of one session may hold, and how many records are looked through for what belongs to it. */
 const maxSessionRecords = 5_000;
 const maxScanned = 20_000;
+/** Records of messages that are added up; a bulk of them is one record. */
+const maxTraffic = 50_000;
 const pageSize = 1_000;
 /** Decisions of others that a session's lines name; a gateway that names more is not looked up further. */
 const maxNamed = 200;
 /** Agents may be this late with a gateway's log. */
 const lateMs = 24 * 3_600_000;
+
+/** Records of messages hold thousands of them each: they are added up instead. */
+const trafficKinds: readonly string[] = ["nats.published", "nats.delivered"] satisfies readonly RecordKind[];
+const toldKinds = Object.keys(dataSchemas).filter((kind) => !trafficKinds.includes(kind));
 
 /**
  * What is known of a session, for its story: named by its id, by its job's id, or by the trace of one of its requests.
@@ -41,18 +49,19 @@ const lateMs = 24 * 3_600_000;
  */
 export async function storyFacts(deps: StoryDeps, name: string): Promise<StoryFacts> {
   const id = await sessionNamed(deps, name);
-  const own = await all(deps, { session: id }, maxSessionRecords);
+  const own = await all(deps, { session: id, kinds: toldKinds }, maxSessionRecords);
   const opened = own.find((record) => record.kind === "session.opened");
   if (opened === undefined) throw notFound(name);
   const { identity } = opened.data;
   const openedAt = Date.parse(opened.time);
   const session = { ...lifeOf(deps, id, own), id, openedAt };
   const until = (session.endedAt ?? deps.clock.now()) + lateMs;
-  const [others, policies, gateways, jobLog] = await Promise.all([
+  const [others, policies, gateways, jobLog, nats] = await Promise.all([
     relatedRecords(deps, id, own, openedAt, until),
     all(deps, { kind: "policy.loaded", sinceMs: openedAt - 5 * 60_000, untilMs: until }, 100),
     Promise.all(deps.config.gateways.map((gateway) => storyGateway(deps, gateway))),
     deps.jobLog(identity, openedNeedle(id)),
+    natsTraffic(deps, id),
   ]);
   return {
     session: {
@@ -71,6 +80,7 @@ export async function storyFacts(deps: StoryDeps, name: string): Promise<StoryFa
       record.kind === "policy.loaded" ? [{ version: record.data.policy, at: Date.parse(record.time) }] : [],
     ),
     jobLog,
+    ...(nats.length === 0 ? {} : { nats }),
     cut: own.length >= maxSessionRecords,
     now: deps.clock.now(),
   };
@@ -133,6 +143,21 @@ async function relatedRecords(
   return [...lost, ...found.filter((record) => record !== undefined)];
 }
 
+async function natsTraffic(deps: StoryDeps, session: string): Promise<readonly NatsTraffic[]> {
+  const sums = new NatsTrafficSums();
+  let seen = 0;
+  const filter = { session, kinds: trafficKinds, brief: true, order: "oldest_first" } as const;
+  for await (const page of pages(deps, filter, maxTraffic)) {
+    for (const record of page) sums.add(record);
+    seen += page.length;
+  }
+  const whole = await Promise.all(sums.wanted().map((id) => deps.records.get(id)));
+  return sums.sums(
+    whole.filter((record) => record !== undefined),
+    seen >= maxTraffic,
+  );
+}
+
 function namedDecision(record: AuditRecord): readonly string[] {
   return record.kind === "gateway.request" ? [record.data.decision_record ?? []].flat() : [];
 }
@@ -144,14 +169,16 @@ async function all(deps: StoryDeps, filter: Omit<RecordFilter, "limit">, max: nu
   return found.reverse();
 }
 
-/** Newest first, until there are no more or enough. */
+/** In the filter's order, until there are no more or enough. */
 async function* pages(deps: StoryDeps, filter: Omit<RecordFilter, "limit">, max: number) {
-  let before: string | undefined;
-  for (let seen = 0; seen < max; seen += pageSize) {
-    const page = await deps.records.query({ ...filter, limit: pageSize, ...(before === undefined ? {} : { before }) });
+  let last: { readonly after?: string; readonly before?: string } = {};
+  for (let seen = 0; seen < max; ) {
+    const page = await deps.records.query({ ...filter, ...last, limit: Math.min(pageSize, max - seen) });
+    const end = page.at(-1);
+    if (end === undefined) return;
     yield page;
-    if (page.length < pageSize) return;
-    before = page.at(-1)?.id;
+    seen += page.length;
+    last = filter.order === "oldest_first" ? { after: end.id } : { before: end.id };
   }
 }
 
@@ -164,12 +191,16 @@ async function storyGateway(deps: StoryDeps, gateway: GatewayConfig): Promise<St
     kind,
     targets,
     behind: gateway.kind === "envoy" ? gateway.behind : [],
-    asks: gateway.kind === "nginx" || (gateway.kind !== "linkerd" && gateway.mode === "call_out"),
+    asks: gateway.kind === "nats" || gateway.kind === "nginx" || asksByMode(gateway),
     ships: shipsBy(gateway),
     boundMs: boundOf(deps, gateway),
     ...(heardAt === undefined ? {} : { heardAt }),
     ...(aliveAt === undefined ? {} : { aliveAt }),
   };
+}
+
+function asksByMode(gateway: Exclude<GatewayConfig, { readonly kind: "nginx" | "nats" }>): boolean {
+  return gateway.kind !== "linkerd" && gateway.mode === "call_out";
 }
 
 async function lastLine(deps: StoryDeps, gateway: string): Promise<number | undefined> {
@@ -189,6 +220,8 @@ const refusalsMs: Readonly<Record<EnvoyGatewayConfig["revocation"], number>> = {
   rest: 2_000,
   file: 3_000,
 };
+/** Sockets are closed in milliseconds; within this even by a gateway that is a process of its own. */
+const natsMs = 1_000;
 /** Longest life of a token that a mesh checks by itself, design §6. */
 const meshTokenMs = 120_000;
 
@@ -203,6 +236,8 @@ function boundOf(deps: StoryDeps, gateway: GatewayConfig): number {
       return gateway.mode === "call_out" ? 0 : meshTokenMs;
     case "linkerd":
       return deps.config.spiffe.svidTtlMs;
+    case "nats":
+      return natsMs;
   }
 }
 

@@ -1,14 +1,11 @@
-import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
-import type { Facts } from "../core/fact.ts";
 import type { JobIdentity } from "../core/identity.ts";
-import { sessionId } from "../core/ids.ts";
 import { type AuditEvent, recordJob, type TraceId } from "../core/record.ts";
 import type { Narrowing } from "../core/session.ts";
 import { type Issued, type Issuing, nextRefresh, planCredential, refuseEnded, sameHash, sha256 } from "./issue.ts";
-import type { Lifecycle } from "./lifecycle.ts";
-import type { IssuerAccess, PolicyAccess, VerifiedSubject } from "./ports.ts";
-import type { Session, SessionTable } from "./table.ts";
+import { enter, hardEnd, type OpeningDeps, planOpening, replayLeewayMs, settle, traced } from "./opening.ts";
+import type { VerifiedSubject } from "./ports.ts";
+import type { Replay, Session, SessionTable } from "./table.ts";
 
 /** One request for a session, its transport already parsed. */
 export interface ExchangeRequest {
@@ -24,80 +21,107 @@ export interface ExchangeRequest {
   readonly trace: TraceId | undefined;
 }
 
-export interface ExchangeDeps extends Issuing {
-  readonly table: SessionTable;
-  readonly lifecycle: Lifecycle;
-  readonly clock: Clock;
-  readonly random: (bytes: number) => Uint8Array;
+/** The job's own token, presented by a client of a gateway instead of being exchanged. */
+export interface ConnectRequest {
+  readonly subjectToken: string;
+  /** Name of the gateway: the only place where the token is good from then on. */
+  readonly gateway: string;
+  readonly from: string | undefined;
+  /** Called before a session is opened, with the verified identity; what it throws refuses the token, which stays unused. */
+  accept(identity: JobIdentity): void;
+}
+
+export interface Exchange {
+  /** RFC 8693 token exchange: subject token in, session and first access token out. */
+  (request: ExchangeRequest): Promise<Issued>;
+  /**
+   * The session that a token presented at a gateway stands for, whatever its state: the first use opens it, by the same rules
+   * as an exchange but with no credential handed out; the same token at the same gateway finds it again for as long as the
+   * session is known. Throws `subject_token_replayed` for a token that was used anywhere else.
+   */
+  connect(request: ConnectRequest): Promise<Session>;
+}
+
+export interface ExchangeDeps extends Issuing, OpeningDeps {
   verify(subjectToken: string): Promise<VerifiedSubject>;
-  issuer(name: string): IssuerAccess | undefined;
-  policy(): PolicyAccess;
-  /** Reads the facts this identity's roles ask for; never rejects: what cannot be read is missing. */
-  readFacts(identity: JobIdentity): Promise<Facts>;
 }
 
 const idempotencyWindowMs = 60_000;
-const replayLeewayMs = 60_000;
 
 /**
- * RFC 8693 token exchange: subject token in, session and first access token out. The replay, retry, tombstone and
- * liveness rules are those of the design; each refusal throws its own code, and nothing is minted before it is durable.
+ * Subject tokens to sessions. The replay, retry, tombstone and liveness rules are those of the design; each refusal throws its
+ * own code, and nothing is minted before it is durable.
  */
-export function createExchange(deps: ExchangeDeps): (request: ExchangeRequest) => Promise<Issued> {
+export function createExchange(deps: ExchangeDeps): Exchange {
   const { table } = deps;
-  /** One exchange per subject token at a time: the second waits and is then judged as a repeat. */
+  /** One use of a subject token at a time: the second waits and is then judged as a repeat. */
   const running = new Map<string, Promise<unknown>>();
 
-  return async (request) => {
-    const subject = await deps.verify(request.subjectToken);
-    for (let before = running.get(subject.replayKey); before !== undefined; before = running.get(subject.replayKey)) {
+  const alone = async <T>({ replayKey }: VerifiedSubject, use: () => Promise<T>): Promise<T> => {
+    for (let before = running.get(replayKey); before !== undefined; before = running.get(replayKey)) {
       await before.catch(() => undefined);
     }
-    const work = exchangeOnce(request, subject);
-    running.set(subject.replayKey, work);
+    const work = use();
+    running.set(replayKey, work);
     try {
       return await work;
     } finally {
-      running.delete(subject.replayKey);
+      running.delete(replayKey);
     }
   };
+
+  const exchange = async (request: ExchangeRequest): Promise<Issued> => {
+    const subject = await deps.verify(request.subjectToken);
+    return alone(subject, () => exchangeOnce(request, subject));
+  };
+
+  return Object.assign(exchange, {
+    async connect(request: ConnectRequest): Promise<Session> {
+      const tokenHash = sha256(request.subjectToken);
+      const known = table.byTokenHash(tokenHash);
+      if (known !== undefined) return presentedAgain(request, known);
+      const subject = await deps.verify(request.subjectToken);
+      return alone(subject, () => connectOnce(request, subject, tokenHash));
+    },
+  });
 
   async function exchangeOnce(request: ExchangeRequest, subject: VerifiedSubject): Promise<Issued> {
     // A token that was used before is told so, also after its job: that is what a thief's second use looks like.
     const used = table.replay(subject.replayKey);
     if (used !== undefined) return repeat(deps, request, table.find(used.sessionId), used);
-    refuseOver(table, subject.identity);
-    refusePinned(deps, subject.identity);
-    const identity = onRunner(await settleWithApi(deps, subject.identity), request.runner);
+    const identity = await settle(deps, subject, request.runner);
     const joined = sessionOfKey(table, identity, request.jkt);
     if (joined !== undefined) return renew(deps, request, subject, joined);
     return open(deps, request, subject, identity);
   }
-}
 
-/** What selectors compare is in the attributes, as everything else that was verified. */
-function onRunner(identity: JobIdentity, spiffeId: string | undefined): JobIdentity {
-  if (spiffeId === undefined) return identity;
-  return {
-    ...identity,
-    runner: { ...identity.runner, spiffeId },
-    attributes: { ...identity.attributes, runner_spiffe_id: spiffeId },
-  };
-}
-
-function refuseOver(table: SessionTable, identity: JobIdentity): void {
-  const ids = identity.attributes.project_id;
-  for (const id of new Set([identity.project.id, ...(Array.isArray(ids) ? (ids as string[]) : [])])) {
-    const tombstone = table.tombstone(identity.issuer, id, identity.job.id);
-    if (tombstone !== undefined) throw over(identity, tombstone.status, tombstone.at);
+  async function connectOnce(request: ConnectRequest, subject: VerifiedSubject, tokenHash: string): Promise<Session> {
+    const used = table.replay(subject.replayKey);
+    const session = used === undefined ? undefined : table.find(used.sessionId);
+    if (session?.presented?.tokenHash === tokenHash) return presentedAgain(request, session);
+    if (used !== undefined) throw usedElsewhere(used);
+    const identity = await settle(deps, subject, undefined);
+    request.accept(identity);
+    const planned = await planOpening(deps, request, subject, identity);
+    if (planned.hardEndAt <= deps.clock.now()) {
+      throw new WayleaveError("subject_token_expired", "This token's time is over; it opens no session any more.");
+    }
+    const presented = { gateway: request.gateway, token_hash: tokenHash };
+    return (await enter(deps, planned, { presented }, [])).session;
   }
 }
 
-function over(identity: JobIdentity, status: string, at: number): WayleaveError {
-  const when = new Date(at).toISOString();
+function presentedAgain({ gateway }: ConnectRequest, session: Session): Session {
+  if (session.presented?.gateway === gateway) return session;
+  throw usedElsewhere({ usedAt: session.openedAt, sessionId: session.id, from: undefined });
+}
+
+function usedElsewhere({ usedAt, sessionId, from }: Pick<Replay, "usedAt" | "sessionId" | "from">): WayleaveError {
+  const where = from === undefined ? "" : ` from ${from}`;
   return new WayleaveError(
-    "job_over",
-    `Job ${identity.job.id} is over (${status}, ${when}); its token opens nothing any more. Start a new job.`,
+    "subject_token_replayed",
+    `This token was first used ${new Date(usedAt).toISOString()} by ${sessionId}${where}, and not here. ` +
+      "Where the job has a session already, give what `wayleave nats env` prints.",
   );
 }
 
@@ -176,101 +200,13 @@ async function open(
   subject: VerifiedSubject,
   identity: JobIdentity,
 ): Promise<Issued> {
-  const policy = deps.policy();
-  const roles = policy.rolesFor(identity);
-  if (roles.length === 0) {
-    throw new WayleaveError(
-      "no_role",
-      `No role of policy ${policy.version} is for ${identity.project.path} (${identity.issuer}, ref ${identity.ref ?? "none"}, fork ${identity.fork}). ` +
-        "Add a selector that matches this job to a role's `for`.",
-    );
-  }
-  const facts = await deps.readFacts(identity);
-  const now = deps.clock.now();
-  const id = sessionId(deps.random(10));
-  const hardEndAt = hardEnd(deps, subject, now);
-  const plan = await planCredential(deps, id, identity, hardEndAt, request.narrowing, now);
-  const refreshToken = deps.refreshToken(id, 0);
-  const opened: AuditEvent = {
-    kind: "session.opened",
-    session: id,
-    job: recordJob(identity),
-    ...traced(request),
-    data: {
-      identity,
-      hard_end_at: hardEndAt,
-      replay_key: subject.replayKey,
-      replay_until: subject.expiresAt + replayLeewayMs,
-      ...(request.jkt === undefined ? {} : { jkt: request.jkt }),
-      refresh_hash: sha256(refreshToken),
-      ...(request.idempotencyKey === undefined ? {} : { idempotency_hash: sha256(request.idempotencyKey) }),
-      roles: roles.map((role) => role.id),
-      policy: policy.version,
-      token: deps.fingerprint(request.subjectToken),
-      kid: subject.kid,
-      ...(request.from === undefined ? {} : { from: request.from }),
-    },
+  const planned = await planOpening(deps, request, subject, identity);
+  const { id, hardEndAt } = planned;
+  const plan = await planCredential(deps, id, identity, hardEndAt, request.narrowing, planned.now);
+  const bound = {
+    ...(request.jkt === undefined ? {} : { jkt: request.jkt }),
+    ...(request.idempotencyKey === undefined ? {} : { idempotency_hash: sha256(request.idempotencyKey) }),
   };
-  const pinned = pinEvents(deps, identity);
-  const ids = await deps.lifecycle.record([...pinned, opened, { ...plan.event, ...traced(request) }]);
-  const session = deps.table.find(id);
-  if (session === undefined) throw new TypeError("a recorded session is in the table");
-  session.facts = facts;
-  // The job may have ended while its exchange was being recorded: the end wins.
-  try {
-    refuseOver(deps.table, identity);
-  } catch (error) {
-    await deps.lifecycle.end(session, "job_finished");
-    throw error;
-  }
-  return { ...plan.issued, refreshToken, session: session.view, record: ids[pinned.length] ?? "" };
+  const { session, record } = await enter(deps, planned, bound, [{ ...plan.event, ...traced(request) }]);
+  return { ...plan.issued, refreshToken: deps.refreshToken(id, 0), session: session.view, record };
 }
-
-function hardEnd(deps: ExchangeDeps, subject: VerifiedSubject, openedAt: number): number {
-  const longest = openedAt + deps.timings.maxSessionMs;
-  const renewable = deps.issuer(subject.identity.issuer)?.renewable === true;
-  return Math.min(longest, renewable ? deps.clock.now() + deps.timings.renewWithinMs : subject.expiresAt);
-}
-
-/** With an API credential the CI is asked whether the job runs; no answer is a refusal. */
-async function settleWithApi(deps: ExchangeDeps, identity: JobIdentity): Promise<JobIdentity> {
-  const api = deps.issuer(identity.issuer)?.api;
-  if (api === undefined) return identity;
-  const job = await api.jobStatus(identity);
-  if (job.over) {
-    await deps.lifecycle.jobOver(identity.issuer, identity.project.id, identity.job.id, job.status);
-    throw over(identity, job.status, deps.clock.now());
-  }
-  if (!job.running) {
-    throw new WayleaveError(
-      "job_not_running",
-      `Job ${identity.job.id} is ${job.status}, not running; a session opens only while its job runs.`,
-    );
-  }
-  return {
-    ...identity,
-    job: { ...identity.job, ...(job.name === undefined ? {} : { name: job.name }) },
-    // A token's own `yes` is never softened by a look-up.
-    fork: identity.fork === "unknown" ? (job.fork ?? "unknown") : identity.fork,
-  };
-}
-
-/** A path whose id changed is another project: refused, whoever registered the name again. */
-function refusePinned(deps: ExchangeDeps, identity: JobIdentity): void {
-  const { path, id } = identity.project;
-  const locked = deps.policy().pins[`${identity.issuer}/${path}`];
-  const pinned = locked ?? deps.table.pin(identity.issuer, path);
-  if (pinned === undefined || pinned === id) return;
-  throw new WayleaveError(
-    "project_id_changed",
-    `${path} used to be project ${pinned} and is now ${id}. If that is intended, set it in wayleave.lock with \`wayleave policy lock\`.`,
-  );
-}
-
-function pinEvents(deps: ExchangeDeps, identity: JobIdentity): readonly AuditEvent[] {
-  const { path, id } = identity.project;
-  if (deps.table.pin(identity.issuer, path) === id) return [];
-  return [{ kind: "project.pinned", data: { issuer: identity.issuer, path, id } }];
-}
-
-const traced = (request: ExchangeRequest) => (request.trace === undefined ? {} : { trace: request.trace });

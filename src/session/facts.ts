@@ -57,7 +57,7 @@ export function createFactReader(deps: FactDeps): FactReader {
     // Without an answer the last values stand until they are stale.
     if (facts === undefined || asked.get(session) !== mine || session.view.state === "ended") return;
     const before = session.facts;
-    session.facts = facts;
+    deps.table.setFacts(session, facts);
     if (sameValues(before, facts)) return;
     await deps.lifecycle.record([
       { kind: "facts.read", session: session.id, job: recordJob(session.identity), data: { facts } },

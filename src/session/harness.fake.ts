@@ -99,6 +99,8 @@ export function harness(options: { api?: IssuerAccess["api"]; renewable?: boolea
   const lifecycle = createLifecycle({ table, recorder, clock, issuer });
   const factReader = createFactReader({ table, lifecycle, clock, timings, issuer, policy: () => policy });
   const identities = new Map<string, JobIdentity>();
+  const spellings = new Map<string, string>();
+  const expiries = new Map<string, number>();
   const issuing = {
     timings,
     random,
@@ -114,9 +116,9 @@ export function harness(options: { api?: IssuerAccess["api"]; renewable?: boolea
     return {
       identity: identities.get(token) ?? identity(job),
       kid: "k",
-      replayKey: `replay:${token}`,
+      replayKey: `replay:${spellings.get(token) ?? token}`,
       issuedAt: clock.now(),
-      expiresAt: clock.now() + 3_600_000,
+      expiresAt: expiries.get(token) ?? clock.now() + 3_600_000,
     };
   };
   const exchange = createExchange({ ...issuing, table, lifecycle, clock, verify, issuer, readFacts: factReader.read });
@@ -140,10 +142,14 @@ export function harness(options: { api?: IssuerAccess["api"]; renewable?: boolea
     sweep: createSweep({ table, lifecycle, clock, timings, policy: () => policy }),
     refresh: createRefresh({ ...issuing, table, lifecycle, clock }),
     exchange: ask,
+    connect: exchange.connect,
     setPolicy: (next: Partial<PolicyAccess>) => {
       policy = { ...policy, ...next };
     },
     tokenFor: (token: string, who: JobIdentity) => identities.set(token, who),
+    /** `other` verifies as the same token: another spelling of its signature. */
+    sameToken: (token: string, other: string) => spellings.set(other, token),
+    expireAt: (token: string, at: number) => expiries.set(token, at),
     /** Everything recorded, folded into a new table: what a restart would know. */
     restart: () => {
       const again = new SessionTable(clock.monotonic);

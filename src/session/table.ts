@@ -16,11 +16,20 @@ export interface Session {
   readonly jkt: string | undefined;
   refresh: RefreshState;
   readonly idempotencyHash: string | undefined;
+  /** Where the job's own token opened it and is a password; undefined where the token was exchanged. */
+  readonly presented: Presented | undefined;
   readonly suspensions: Set<SuspendReason>;
   /** Commands under a heartbeat, by lease. */
   readonly leases: Map<string, Lease>;
   /** True once any command ran under a heartbeat. */
   leased: boolean;
+}
+
+/** A subject token that a client of a gateway presented itself. */
+export interface Presented {
+  readonly gateway: string;
+  /** Hex SHA-256 of the whole token. */
+  readonly tokenHash: string;
 }
 
 /** The current refresh token, as a hash, and for a rotated one its predecessor. */
@@ -51,7 +60,7 @@ export interface Tombstone {
   readonly until: number;
 }
 
-/** What just changed in the table: a session's state, or one more token that is refused until ms since the epoch. */
+/** What just changed in the table: a session's state, hard end or facts, or one more token that is refused until ms since the epoch. */
 export type TableChange =
   | { readonly session: Session }
   | { readonly revoked: { readonly jti: string; readonly until: number } };
@@ -65,6 +74,7 @@ export class SessionTable {
   readonly #sessions = new Map<string, Session>();
   readonly #byJob = new Map<string, Set<Session>>();
   readonly #byRefresh = new Map<string, Session>();
+  readonly #byToken = new Map<string, Session>();
   readonly #replays = new Map<string, Replay>();
   readonly #tombstones = new Map<string, Tombstone>();
   readonly #pins = new Map<string, string>();
@@ -94,6 +104,11 @@ export class SessionTable {
   /** The session a refresh token belongs to, whatever its generation. */
   byRefreshHash(hash: string): Session | undefined {
     return this.#byRefresh.get(hash);
+  }
+
+  /** The session that a subject token opened at a gateway, by the hash of the whole token. */
+  byTokenHash(hash: string): Session | undefined {
+    return this.#byToken.get(hash);
   }
 
   replay(key: string): Replay | undefined {
@@ -127,10 +142,16 @@ export class SessionTable {
     return this.#sessions.values();
   }
 
-  /** Calls back, before anything else happens, with each end, suspension, resumption and revocation. Returns how to stop. */
+  /** Calls back, before anything else happens, with each opening, end, suspension, resumption, renewal, reading of facts and revocation. Returns how to stop. */
   watch(listener: (change: TableChange) => void): () => void {
     this.#watchers.add(listener);
     return () => this.#watchers.delete(listener);
+  }
+
+  /** What is known of the world for a session; it is not recorded here. */
+  setFacts(session: Session, facts: Facts): void {
+    session.facts = facts;
+    this.#tell({ session });
   }
 
   /** Ends a session at once, before anything is recorded. False when it had ended already: an end is final. */
@@ -192,17 +213,23 @@ export class SessionTable {
       jkt: data.jkt,
       refresh: { generation: 0, hash: data.refresh_hash, previousHash: undefined, rotatedAt: time },
       idempotencyHash: data.idempotency_hash,
+      presented:
+        data.presented === undefined
+          ? undefined
+          : { gateway: data.presented.gateway, tokenHash: data.presented.token_hash },
       suspensions: new Set(),
       leases: new Map(),
       leased: false,
     };
     this.#sessions.set(id, session);
     this.#byRefresh.set(data.refresh_hash, session);
+    if (session.presented !== undefined) this.#byToken.set(session.presented.tokenHash, session);
     const key = jobKey(data.identity.issuer, data.identity.job.id);
     const siblings = this.#byJob.get(key);
     if (siblings === undefined) this.#byJob.set(key, new Set([session]));
     else siblings.add(session);
     this.#use(data.replay_key, { sessionId: id, usedAt: time, until: data.replay_until, from: data.from });
+    this.#tell({ session });
   }
 
   #change(session: Session, record: AuditEvent, time: number): void {
@@ -215,6 +242,7 @@ export class SessionTable {
           until: record.data.replay_until,
           from: record.data.from,
         });
+        this.#tell({ session });
         return;
       case "session.refreshed":
         // Older generations stay findable: one that comes back is a reuse, and must end its session.
@@ -269,6 +297,7 @@ export class SessionTable {
   #forget(session: Session): void {
     this.#sessions.delete(session.id);
     for (const [hash, owner] of this.#byRefresh) if (owner === session) this.#byRefresh.delete(hash);
+    if (session.presented !== undefined) this.#byToken.delete(session.presented.tokenHash);
     const key = jobKey(session.identity.issuer, session.identity.job.id);
     const siblings = this.#byJob.get(key);
     siblings?.delete(session);

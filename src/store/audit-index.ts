@@ -7,7 +7,10 @@ import type { RecordFilter } from "./ports.ts";
 
 /** The queryable index of the journal. Every read sees every record that was durable when it was asked. */
 export interface AuditIndex {
-  /** Newest first. Rejects `internal` where the index cannot be read or kept. */
+  /**
+   * In the filter's order; fewer than its limit where records are long, none only where there are none left. Rejects
+   * `internal` where the index cannot be read or kept.
+   */
   query(filter: RecordFilter): Promise<readonly AuditRecord[]>;
   get(id: string): Promise<AuditRecord | undefined>;
   /** State records that still matter at `nowMs`, up to a number that is indexed, oldest first. */
@@ -28,6 +31,9 @@ export interface IndexedJournal {
 }
 
 const statePage = 2000;
+
+/** The worker hears this late how far the journal has come, unless something is asked of it. */
+const tellMs = 50;
 
 /**
  * Starts the index's thread on a SQLite file, which is created where it is missing and then built from the journal.
@@ -61,6 +67,7 @@ class WorkerIndex implements AuditIndex {
   readonly #unfollow: () => void;
   #calling = 0;
   #appliedSeq = 0;
+  #telling: NodeJS.Timeout | undefined;
   #failure: WayleaveError | undefined;
 
   constructor(worker: Worker, journal: IndexedJournal) {
@@ -80,8 +87,10 @@ class WorkerIndex implements AuditIndex {
         resolve();
       });
     });
-    // Only the position goes over: the worker reads the files by itself.
-    this.#unfollow = journal.onDurable((position) => this.#send({ type: "durable", durable: position }));
+    // Only the position goes over, and not each: the worker reads the files by itself, and rests in between anyway.
+    this.#unfollow = journal.onDurable(() => {
+      this.#telling ??= setTimeout(() => this.#tell(), tellMs);
+    });
   }
 
   get appliedSeq(): number {
@@ -114,6 +123,7 @@ class WorkerIndex implements AuditIndex {
 
   async close(): Promise<void> {
     this.#unfollow();
+    clearTimeout(this.#telling);
     this.#send({ type: "close" });
     await this.#exited;
   }
@@ -123,8 +133,15 @@ class WorkerIndex implements AuditIndex {
     const call = ++this.#calling;
     const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
     this.#calls.set(call, { resolve, reject });
+    this.#tell();
     this.#send({ type: "question", call, seq, question });
     return promise;
+  }
+
+  #tell(): void {
+    clearTimeout(this.#telling);
+    this.#telling = undefined;
+    this.#send({ type: "durable", durable: this.#journal.durable });
   }
 
   #send(message: ToWorker): void {

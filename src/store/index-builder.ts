@@ -1,6 +1,6 @@
 import type { Durable } from "./index-protocol.ts";
-import type { IndexPosition, Store } from "./ports.ts";
-import { endsWith, readPassage } from "./segment-follower.ts";
+import type { IndexedRecord, IndexPosition, Store } from "./ports.ts";
+import { endsWith, type Passage, readPassage } from "./segment-follower.ts";
 
 /** Brings a store up to what is durable in the journal, one transaction at a time. */
 export interface IndexBuilder {
@@ -17,6 +17,9 @@ export interface IndexBuilder {
 
 /** About 400 records: a transaction of a few milliseconds, long enough to be worth its sync. */
 const passageBytes = 1 << 18;
+
+/** Of long records, of which little is kept, a transaction takes more: they come when there is most to follow. */
+const longPassageBytes = 1 << 23;
 
 /**
  * Takes up where the store stands. A store of another log, or one whose last record is not where it was in the journal
@@ -36,9 +39,9 @@ export async function createIndexBuilder(deps: {
 
   const step = async () => {
     if (position.seq >= durable.seq) return false;
-    const passage = await readPassage(journalDir, position, durable, passageBytes);
-    await store.ingest(passage.records, passage.position);
-    position = passage.position;
+    const { records, position: next } = await gather(journalDir, position, durable);
+    await store.ingest(records, next);
+    position = next;
     deps.onApplied(position.seq);
     return true;
   };
@@ -58,6 +61,22 @@ export async function createIndexBuilder(deps: {
       while (position.seq < seq && (await step()));
     },
   };
+}
+
+/** As much of what comes next as one transaction takes. */
+async function gather(dir: string, from: IndexPosition, durable: Durable): Promise<Passage> {
+  const records: IndexedRecord[] = [];
+  let position = from;
+  for (let read = 0, kept = 0; kept < passageBytes / 2 && read < longPassageBytes && position.seq < durable.seq; ) {
+    const passage = await readPassage(dir, position, durable, passageBytes);
+    position = passage.position;
+    for (const record of passage.records) {
+      records.push(record);
+      kept += record.json.length;
+      read += record.place?.length ?? record.json.length;
+    }
+  }
+  return { records, position };
 }
 
 async function takeUp({

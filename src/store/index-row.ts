@@ -16,7 +16,7 @@ export interface EntryRow {
 
 export function entryRow(record: AuditRecord): EntryRow {
   const decision = record.kind === "decision" ? record.data : undefined;
-  const request = record.kind === "gateway.request" ? record.data : undefined;
+  const { gateway, target } = placeOf(record);
   const over = record.kind === "job.over" ? record.data : undefined;
   const { job } = record;
   return {
@@ -27,10 +27,16 @@ export function entryRow(record: AuditRecord): EntryRow {
     job_id: job?.job_id ?? over?.job_id ?? null,
     project_id: job?.project_id ?? over?.project_id ?? null,
     project: job?.project ?? null,
-    target: decision?.target ?? request?.target ?? null,
+    target: target ?? null,
     effect: decision?.effect ?? null,
-    gateway: decision?.gateway ?? request?.gateway ?? null,
+    gateway: gateway ?? null,
   };
+}
+
+/** Where it happened: of decisions, requests, and everything about NATS. */
+function placeOf({ kind, data }: AuditRecord): { readonly gateway?: string; readonly target?: string } {
+  const has = kind === "decision" || kind === "gateway.request" || kind.startsWith("nats.");
+  return has ? (data as { readonly gateway?: string; readonly target?: string }) : {};
 }
 
 /** What a state record says about how long it, or its session, is needed. Times are ms since the epoch. */

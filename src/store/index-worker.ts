@@ -2,6 +2,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { createIndexBuilder } from "./index-builder.ts";
 import type { FromWorker, Question, ToWorker, WorkerStart } from "./index-protocol.ts";
 import { openSqliteStore } from "./sqlite-store.ts";
+import { wholeTexts } from "./whole-texts.ts";
 
 /**
  * The thread that owns the index. It reads the journal's files by itself, so that the broker's thread never waits for
@@ -63,10 +64,10 @@ async function answer(call: number, seq: number, question: Question): Promise<vo
 async function records(question: Question): Promise<readonly string[]> {
   switch (question.ask) {
     case "query":
-      return store.query(question.filter);
+      return wholeTexts(start.journalDir, await store.query(question.filter), question.filter);
     case "get": {
       const found = await store.get(question.id);
-      return found === undefined ? [] : [found];
+      return wholeTexts(start.journalDir, found === undefined ? [] : [found], {});
     }
     case "state":
       return store.stateRecords(question.range);

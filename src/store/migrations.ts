@@ -17,6 +17,8 @@ export interface IndexSchema {
     gateway: string | null;
   };
   record: { seq: number; json: string };
+  /** Where the journal has the whole text of records that `record` has without their long list. */
+  place: { seq: number; segment: string; offset: number; length: number };
   /** State records: of a session, or needed until a time (null: for ever). */
   state: { seq: number; session: string | null; until: number | null };
   /** How long each session's records are needed. */
@@ -45,6 +47,17 @@ const migrations: Readonly<Record<string, Migration>> = {
         sql`create index life_until on life (matters_until)`,
         sql`create table position (id integer primary key, log text not null, segment text not null,
               "offset" integer not null, seq integer not null)`,
+      ];
+      for (const table of tables) await table.execute(db);
+    },
+  },
+  "002_place": {
+    async up(db: Kysely<unknown>) {
+      const tables = [
+        sql`create table place (seq integer primary key, segment text not null, "offset" integer not null,
+              length integer not null)`,
+        // Who published to a subject is asked of these alone; no other record pays for it.
+        sql`create index entry_published on entry (seq) where kind = 'nats.published'`,
       ];
       for (const table of tables) await table.execute(db);
     },

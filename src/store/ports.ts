@@ -11,10 +11,24 @@ export interface IndexPosition {
   readonly seq: number;
 }
 
-/** A record and the exact text the journal has of it. */
-export interface IndexedRecord {
-  readonly record: AuditRecord;
+/** Where the journal has a record's JSON. */
+export interface TextPlace {
+  readonly segment: string;
+  /** Bytes of that file before it. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly length: number;
+}
+
+/** The exact text the journal has of a record. With a place its long list is left out: the whole is read there. */
+export interface KeptText {
   readonly json: string;
+  readonly place?: TextPlace;
+}
+
+/** A record as it is kept, and parsed. */
+export interface IndexedRecord extends KeptText {
+  readonly record: AuditRecord;
 }
 
 /** Which records a reader wants; all that is given must hold. */
@@ -26,6 +40,8 @@ export interface RecordFilter {
   readonly project?: string;
   readonly target?: string;
   readonly kind?: string;
+  /** Any of these kinds. */
+  readonly kinds?: readonly string[];
   /** `allow` or `deny`, as policy said; only decisions have it. */
   readonly effect?: string;
   readonly gateway?: string;
@@ -35,7 +51,18 @@ export interface RecordFilter {
   readonly untilMs?: number;
   /** Only records before the one with this id: the next page. */
   readonly before?: string;
-  /** The most records to answer with. */
+  /** Only records after the one with this id: the next page of those that come oldest first. */
+  readonly after?: string;
+  /** Default: newest first. */
+  readonly order?: "oldest_first";
+  /** True where long lists (`messages`, `each`) may be left out: they are empty then, which no whole record has. */
+  readonly brief?: boolean;
+  /**
+   * Of records with NATS messages only those with one on a subject that this pattern matches. The last record that was
+   * looked at is always among them, brief where it does not match: the next page begins there.
+   */
+  readonly subject?: string;
+  /** The most records to answer with, or with `subject` to look at. */
   readonly limit: number;
 }
 
@@ -48,17 +75,17 @@ export interface StateRange {
   readonly limit: number;
 }
 
-/** Where the index of the journal is kept. Derived: it may be deleted at any time and is built again. Records come back as the journal's text. */
+/** Where the index of the journal is kept. Derived: it may be deleted at any time and is built again. */
 export interface Store {
   /** Brings the schema up to date. */
   migrate(): Promise<void>;
   position(): Promise<IndexPosition | undefined>;
   /** Takes in records, in order, and the position after them: all or nothing. */
   ingest(records: readonly IndexedRecord[], position: IndexPosition): Promise<void>;
-  /** Newest first. */
-  query(filter: RecordFilter): Promise<readonly string[]>;
-  get(id: string): Promise<string | undefined>;
-  /** Records of sessions that have not ended or still matter, of live tombstones and revocations, and pins; oldest first. */
+  /** In the filter's order; texts as they are kept. `subject` and `brief` are left to whoever reads the whole ones. */
+  query(filter: RecordFilter): Promise<readonly KeptText[]>;
+  get(id: string): Promise<KeptText | undefined>;
+  /** The journal's text of records of sessions that have not ended or still matter, of live tombstones and revocations, and pins; oldest first. */
   stateRecords(range: StateRange): Promise<readonly string[]>;
   /** Forgets everything. */
   clear(): Promise<void>;

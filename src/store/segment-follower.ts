@@ -2,8 +2,9 @@ import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { AuditRecord } from "../core/record.ts";
+import { abridge } from "./abridged.ts";
 import type { Durable } from "./index-protocol.ts";
-import type { IndexedRecord, IndexPosition } from "./ports.ts";
+import type { IndexedRecord, IndexPosition, KeptText, TextPlace } from "./ports.ts";
 
 /** Records of the journal's segment files that come next, and the position after them. */
 export interface Passage {
@@ -13,6 +14,7 @@ export interface Passage {
 
 /** Checksum in hex, and a space, before the JSON of each line. */
 const prefixBytes = 9;
+const newline = 0x0a;
 
 /**
  * The next whole lines after a position, at most about `maxBytes` and never past what is durable. Always at least one
@@ -35,13 +37,24 @@ export async function readPassage(
 }
 
 /** True where the journal has this record right before the position, and the position is durable. */
-export async function endsWith(dir: string, position: IndexPosition, json: string, durable: Durable): Promise<boolean> {
-  const { segment, offset } = position;
+export async function endsWith(dir: string, at: IndexPosition, last: KeptText, durable: Durable): Promise<boolean> {
+  const { segment, offset } = at;
   if (segment > durable.segment || (segment === durable.segment && offset > durable.offset)) return false;
   if (!(await readdir(dir)).includes(segment)) return false;
-  const line = Buffer.from(`${json}\n`);
-  const start = offset - line.length;
-  return start >= prefixBytes && line.equals(await readChunk(join(dir, segment), start, line.length));
+  const length = last.place?.length ?? Buffer.byteLength(last.json);
+  const start = offset - length - 1;
+  if (start < prefixBytes) return false;
+  const line = await readChunk(join(dir, segment), start, length + 1);
+  if (last.place === undefined) return line.equals(Buffer.from(`${last.json}\n`));
+  return last.place.offset === start && line.at(-1) === newline && abridge(line.subarray(0, -1)) === last.json;
+}
+
+/** The whole text of a record whose place is known. Throws where the files are not what the journal wrote. */
+export async function readText(dir: string, { segment, offset, length }: TextPlace): Promise<string> {
+  const line = await readChunk(join(dir, segment), offset - prefixBytes, prefixBytes + length);
+  const json = line.subarray(prefixBytes);
+  checkLine(line, json, segment, offset);
+  return json.toString();
 }
 
 /** The position, moved to the start of the next segment where this one is read to its end. */
@@ -73,13 +86,18 @@ function parse(lines: Buffer, at: IndexPosition): Passage {
   for (let start = 0; start < lines.length; ) {
     const end = lines.indexOf(10, start);
     const bytes = lines.subarray(start + prefixBytes, end);
-    if (crc32(bytes) !== Number.parseInt(lines.toString("latin1", start, start + 8), 16)) {
-      throw new Error(`${at.segment} byte ${at.offset + start} does not match its checksum`);
-    }
-    const json = bytes.toString();
-    records.push({ json, record: JSON.parse(json) as AuditRecord });
+    checkLine(lines.subarray(start, end), bytes, at.segment, at.offset + start);
+    const brief = abridge(bytes);
+    const json = brief ?? bytes.toString();
+    const place = { segment: at.segment, offset: at.offset + start + prefixBytes, length: bytes.length };
+    records.push({ json, record: JSON.parse(json) as AuditRecord, ...(brief === undefined ? {} : { place }) });
     start = end + 1;
   }
   const seq = records.at(-1)?.record.seq ?? at.seq;
   return { records, position: { ...at, offset: at.offset + lines.length, seq } };
+}
+
+function checkLine(line: Buffer, json: Buffer, segment: string, offset: number): void {
+  if (crc32(json) === Number.parseInt(line.toString("latin1", 0, 8), 16)) return;
+  throw new Error(`${segment} byte ${offset} does not match its checksum`);
 }

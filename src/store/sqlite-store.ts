@@ -1,9 +1,9 @@
 import { closeSync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
-import { Kysely } from "kysely";
+import { Kysely, sql } from "kysely";
 import { entryRow, stateRow } from "./index-row.ts";
 import { type IndexSchema, migrateToLatest } from "./migrations.ts";
-import type { IndexedRecord, IndexPosition, RecordFilter, StateRange, Store } from "./ports.ts";
+import type { IndexedRecord, IndexPosition, KeptText, RecordFilter, StateRange, Store } from "./ports.ts";
 import { seqOfId } from "./record-id.ts";
 import { sqliteDialect } from "./sqlite-dialect.ts";
 
@@ -37,7 +37,7 @@ export function openSqliteStore(file: string): Store {
     stateRecords: (range) => stateRecords(db, range),
     clear: () =>
       db.transaction().execute(async (all) => {
-        for (const table of ["entry", "record", "state", "life", "position"] as const)
+        for (const table of ["entry", "record", "place", "state", "life", "position"] as const)
           await all.deleteFrom(table).execute();
       }),
     close: () => db.destroy(),
@@ -50,13 +50,14 @@ type Ingest = (records: readonly IndexedRecord[], position: IndexPosition) => vo
 function prepareIngest(database: DatabaseSync): Ingest {
   const entry = database.prepare("insert into entry values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   const text = database.prepare("insert into record values (?, ?)");
+  const place = database.prepare("insert into place values (?, ?, ?, ?)");
   const state = database.prepare("insert into state values (?, ?, ?)");
   const life = database.prepare(
     `insert into life values (?, ?, ?, ?) on conflict (session) do update set job_id = coalesce(job_id, excluded.job_id),
        ended = max(ended, excluded.ended), matters_until = max(matters_until, excluded.matters_until)`,
   );
   const move = database.prepare("insert or replace into position values (1, ?, ?, ?, ?)");
-  const one = ({ record, json }: IndexedRecord) => {
+  const one = ({ record, json, place: at }: IndexedRecord) => {
     const row = entryRow(record);
     entry.run(
       row.seq,
@@ -71,6 +72,7 @@ function prepareIngest(database: DatabaseSync): Ingest {
       row.gateway,
     );
     text.run(row.seq, json);
+    if (at !== undefined) place.run(row.seq, at.segment, at.offset, at.length);
     const kept = stateRow(record);
     if (kept?.of === "nobody") state.run(row.seq, null, kept.until);
     if (kept?.of !== "session") return;
@@ -90,42 +92,74 @@ function prepareIngest(database: DatabaseSync): Ingest {
   };
 }
 
-async function query(db: Kysely<IndexSchema>, filter: RecordFilter): Promise<readonly string[]> {
-  const { job, project, sinceMs, untilMs, before } = filter;
-  let found = db.selectFrom("entry").innerJoin("record", "record.seq", "entry.seq").select("record.json");
+async function query(db: Kysely<IndexSchema>, filter: RecordFilter): Promise<readonly KeptText[]> {
+  const { job, limit } = filter;
+  const from = matching(db, filter);
+  if (job === undefined) return (await from.execute()).map(keptText);
+  // By way of the job's sessions, so that no index by job has to be kept for every decision; one by one, so that a page
+  // of a long session is not looked for among all of it.
+  const sessions = await db.selectFrom("life").select("session").where("job_id", "=", job).execute();
+  const parts = await Promise.all([
+    from.where("entry.session", "is", null).where("entry.job_id", "=", job).execute(),
+    ...sessions.map(({ session }) => from.where("entry.session", "=", session).execute()),
+  ]);
+  const direction = filter.order === "oldest_first" ? 1 : -1;
+  return parts
+    .flat()
+    .sort((a, b) => (a.seq - b.seq) * direction)
+    .slice(0, limit)
+    .map(keptText);
+}
+
+/** Everything but the job. */
+function matching(db: Kysely<IndexSchema>, filter: RecordFilter) {
+  const { project, kinds, sinceMs, untilMs, before, after, subject } = filter;
+  let found = texts(db).innerJoin("entry", "entry.seq", "record.seq");
   for (const column of ["session", "target", "kind", "effect", "gateway"] as const) {
     const wanted = filter[column];
     if (wanted !== undefined) found = found.where(`entry.${column}`, "=", wanted);
   }
-  if (job !== undefined) found = found.where("entry.seq", "in", seqsOfJob(db, job));
+  // As a literal: SQLite uses an index of some rows only where it can see that the rows are those.
+  if (subject !== undefined) found = found.where("entry.kind", "=", sql.lit("nats.published"));
+  if (kinds !== undefined) found = found.where("entry.kind", "in", kinds);
   if (project !== undefined) {
     found = found.where((or) => or.or([or("entry.project", "=", project), or("entry.project_id", "=", project)]));
   }
   if (sinceMs !== undefined) found = found.where("entry.time_ms", ">=", sinceMs);
   if (untilMs !== undefined) found = found.where("entry.time_ms", "<", untilMs);
   if (before !== undefined) found = found.where("entry.seq", "<", seqOfId(before) ?? 0);
-  const rows = await found.orderBy("entry.seq", "desc").limit(filter.limit).execute();
-  return rows.map((row) => row.json);
+  if (after !== undefined) found = found.where("entry.seq", ">", seqOfId(after) ?? Number.MAX_SAFE_INTEGER);
+  return found.orderBy("entry.seq", filter.order === "oldest_first" ? "asc" : "desc").limit(filter.limit);
 }
 
-/** By way of the job's sessions, so that no index by job has to be kept for every decision. */
-function seqsOfJob(db: Kysely<IndexSchema>, job: string) {
-  const sessions = db.selectFrom("life").select("session").where("job_id", "=", job);
-  const inSessions = db.selectFrom("entry").select("seq").where("session", "in", sessions);
-  const outside = db.selectFrom("entry").select("seq").where("session", "is", null).where("job_id", "=", job);
-  return inSessions.unionAll(outside);
+function texts(db: Kysely<IndexSchema>) {
+  return db
+    .selectFrom("record")
+    .leftJoin("place", "place.seq", "record.seq")
+    .select(["record.seq", "record.json", "place.segment", "place.offset", "place.length"]);
 }
 
-async function get(db: Kysely<IndexSchema>, id: string): Promise<string | undefined> {
+interface TextRow {
+  readonly json: string;
+  readonly segment: string | null;
+  readonly offset: number | null;
+  readonly length: number | null;
+}
+
+function keptText({ json, segment, offset, length }: TextRow): KeptText {
+  return segment === null || offset === null || length === null
+    ? { json }
+    : { json, place: { segment, offset, length } };
+}
+
+async function get(db: Kysely<IndexSchema>, id: string): Promise<KeptText | undefined> {
   const seq = seqOfId(id);
   if (seq === undefined) return undefined;
-  const row = await db
-    .selectFrom("record")
+  const row = await texts(db)
     .innerJoin("position", (join) => join.on("position.log", "=", id.slice(4, 8)))
-    .select("record.json")
     .where("record.seq", "=", seq)
     .executeTakeFirst();
-  return row?.json;
+  return row === undefined ? undefined : keptText(row);
 }
 
 async function stateRecords(db: Kysely<IndexSchema>, range: StateRange): Promise<readonly string[]> {

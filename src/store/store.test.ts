@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { AuditEvent, AuditRecord } from "../core/record.ts";
 import { keepMs } from "./index-row.ts";
-import type { IndexPosition, RecordFilter, Store } from "./ports.ts";
+import type { IndexPosition, KeptText, RecordFilter, Store } from "./ports.ts";
 import { openSqliteStore } from "./sqlite-store.ts";
 import { entries, recordOf, stateEvent } from "./store.fake.ts";
 
@@ -35,11 +35,12 @@ describe.each(stores)("$name", ({ open }) => {
 
   const toIndex = (record: AuditRecord) => ({ record, json: JSON.stringify(record) });
 
-  const seqs = (texts: readonly string[]) => texts.map((json) => (JSON.parse(json) as AuditRecord).seq);
+  const seqs = (kept: readonly KeptText[]) => kept.map(({ json }) => (JSON.parse(json) as AuditRecord).seq);
 
   async function stateSeqs(events: readonly AuditEvent[], nowMs: number, more = {}) {
     const store = await opened(events.map((event, index) => recordOf(event, index + 1, start)));
-    return seqs(await store.stateRecords({ nowMs, afterSeq: 0, uptoSeq: 1000, limit: 1000, ...more }));
+    const texts = await store.stateRecords({ nowMs, afterSeq: 0, uptoSeq: 1000, limit: 1000, ...more });
+    return seqs(texts.map((json) => ({ json })));
   }
 
   test("is empty at first, and may be migrated again", async () => {
@@ -55,8 +56,8 @@ describe.each(stores)("$name", ({ open }) => {
     const record = recordOf(entries[0]!, 1, start);
     const json = `${JSON.stringify(record)} `;
     await store.ingest([{ record, json }], { ...at, seq: 1 });
-    expect(await store.get(record.id)).toBe(json);
-    expect(await store.query({ limit: 10 })).toEqual([json]);
+    expect(await store.get(record.id)).toEqual({ json });
+    expect(await store.query({ limit: 10 })).toEqual([{ json }]);
     expect(await store.position()).toEqual({ ...at, seq: 1 });
   });
 
@@ -98,6 +99,13 @@ describe.each(stores)("$name", ({ open }) => {
       { what: "those from a time on", filter: { sinceMs: start + 7000 }, found: [8, 7] },
       { what: "those before a time", filter: { untilMs: start + 3000 }, found: [2, 1] },
       { what: "nothing before an id that is none", filter: { before: "rec_nonsense" }, found: [] },
+      { what: "nothing after an id that is none", filter: { after: "rec_nonsense" }, found: [] },
+      { what: "any of some kinds", filter: { kinds: ["decision", "session.ended"] }, found: [7, 5, 4] },
+      { what: "none of no kinds", filter: { kinds: [] }, found: [] },
+      { what: "oldest first, where asked", filter: { order: "oldest_first", limit: 3 }, found: [1, 2, 3] },
+      { what: "the next page of that", filter: { order: "oldest_first", after: "rec_abcd00000006" }, found: [7, 8] },
+      { what: "a job's, oldest first", filter: { job: "7712", order: "oldest_first", limit: 4 }, found: [2, 3, 4, 7] },
+      { what: "a job's newest", filter: { job: "7712", limit: 2 }, found: [8, 7] },
     ])("$what", async ({ filter, found }) => {
       const store = await opened(entries.map((event, index) => recordOf(event, index + 1, start + (index + 1) * 1000)));
       expect(seqs(await store.query({ limit: 100, ...filter }))).toEqual(found);
@@ -159,6 +167,6 @@ test("a file outlives its store, and is its owner's alone", async () => {
   expect(statSync(file).mode & 0o777).toBe(0o600);
   const second = openSqliteStore(file);
   await second.migrate();
-  expect(await second.get(record.id)).toBe(JSON.stringify(record));
+  expect(await second.get(record.id)).toEqual({ json: JSON.stringify(record) });
   await second.close();
 });

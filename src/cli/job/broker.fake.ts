@@ -1,7 +1,7 @@
 import { createHash, createPublicKey, type JsonWebKey, verify } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { DecisionSummary } from "../../api/contract.ts";
+import type { DecisionSummary, ListedTarget } from "../../api/contract.ts";
 
 /** One request as the fake broker got it. */
 export interface Seen {
@@ -27,6 +27,8 @@ export interface FakeBroker {
   deny(summary: DecisionSummary): void;
   /** Seconds access tokens live. */
   tokenSeconds: number;
+  /** What the job may reach. */
+  targets: readonly ListedTarget[];
   ended: boolean;
   /** Until the next heartbeat. */
   suspended: boolean;
@@ -105,6 +107,7 @@ export async function fakeBroker(): Promise<FakeBroker> {
       return { status: 204 };
     },
     "/v1/session/decisions": decisions,
+    "/v1/session/nats": () => nats(broker.seen.at(-1)?.body ?? ""),
   };
 
   function exchange({ form, jkt, headers }: Seen): Answer {
@@ -146,7 +149,7 @@ export async function fakeBroker(): Promise<FakeBroker> {
         session_id: fakeSession,
         session_expires_at: "2099-01-01T10:30:00.000Z",
         record: "rec_000000000001",
-        targets: [{ name: "billing", kind: "http", hosts: ["billing.internal"] }],
+        targets: broker.targets,
       },
     };
   }
@@ -175,6 +178,7 @@ export async function fakeBroker(): Promise<FakeBroker> {
       waiting.clear();
     },
     tokenSeconds: 300,
+    targets: [{ name: "billing", kind: "http", hosts: ["billing.internal"] }],
     ended: false,
     suspended: false,
     count: (path) => broker.seen.filter((each) => each.path === path).length,
@@ -187,6 +191,18 @@ export async function fakeBroker(): Promise<FakeBroker> {
   };
   return broker;
 }
+
+/** A credential of the job at the gateway jobs, as it was asked for. */
+function nats(body: string): Answer {
+  const { form, target = "events", gateway = "jobs" } = JSON.parse(body) as Readonly<Record<string, string>>;
+  const secret = form === "creds" ? { creds: fakeCreds } : { password: fakePassword };
+  const place = { target, gateway, account: "CI", inbox: "_INBOX_0123456789abcdef" };
+  const expires_at = "2099-01-01T10:30:00.000Z";
+  return { status: 200, body: { url: "nats://127.0.0.1:4222", user: target, ...secret, ...place, expires_at } };
+}
+
+export const fakePassword = "wln_abc-DEF_123.xyz";
+export const fakeCreds = "-----BEGIN NATS USER JWT-----\neyJ.eyJ.sig\n------END NATS USER JWT------\n";
 
 interface Answer {
   readonly status: number;

@@ -39,6 +39,20 @@ export interface X509Answer {
   readonly expires_at: string;
 }
 
+/** How to connect to a NATS gateway, with what was asked for: a password, or the text of a credentials file. */
+export interface NatsAnswer {
+  readonly url: string;
+  readonly user: string;
+  readonly password?: string;
+  readonly creds?: string;
+  readonly target: string;
+  readonly gateway: string;
+  readonly account: string;
+  readonly inbox: string;
+  /** ISO 8601. */
+  readonly expires_at: string;
+}
+
 /** A trust domain's bundle, as far as it is read here. @see SPIFFE Trust Domain and Bundle §4 */
 export interface BundleDocument {
   readonly keys: readonly { readonly use?: string; readonly x5c?: readonly string[] }[];
@@ -149,6 +163,14 @@ export class Broker {
   svid<T>(caller: Caller, what: SvidPath, body?: unknown): Promise<T> {
     const method = body === undefined ? "GET" : "POST";
     return this.#session<T>(caller, method, `/v1/svid/${what}`, body === undefined ? {} : { body });
+  }
+
+  /** A credential for a NATS gateway. What is left out is chosen where there is but one. */
+  nats(
+    caller: Caller,
+    asked: { readonly form: "password" | "creds"; readonly target?: string; readonly gateway?: string },
+  ): Promise<NatsAnswer> {
+    return this.#session<NatsAnswer>(caller, "POST", "/v1/session/nats", { body: asked });
   }
 
   /** The bundles of the broker's trust domain and of those it federates with, by name. Open to everybody. */

@@ -7,6 +7,7 @@ import { beat } from "./heartbeat.ts";
 import type { JobSession } from "./job-session.ts";
 import { type JobSvids, jobSvids } from "./job-svids.ts";
 import { type Listener, listenForTarget } from "./listener.ts";
+import { askedNatsVariables } from "./nats-variables.ts";
 import { openedLine } from "./opened-line.ts";
 import { writePrivate } from "./private-file.ts";
 import { Refusals } from "./refusals.ts";
@@ -31,6 +32,7 @@ export async function execInSession(
 ): Promise<number> {
   const { broker, caller, folder } = session;
   io.stderr.write(`${openedLine(io, session.token, session.opened)}\n`);
+  const nats = await askedNatsVariables(broker, caller, session.token.targets, options.targets);
   const routes = targetRoutes(io, session.token.targets, options.targets);
   const tokenFile = `token-${options.lease}`;
   const svids = jobSvids(io, broker, caller);
@@ -58,6 +60,7 @@ export async function execInSession(
       WAYLEAVE_SESSION: caller.sessionId,
       WAYLEAVE_TOKEN_FILE: join(folder.path, tokenFile),
       ...(workload === undefined ? {} : { SPIFFE_ENDPOINT_SOCKET: workload.url }),
+      ...nats,
       ...(options.tokenInEnv ? { WAYLEAVE_TOKEN: session.token.access_token } : {}),
       ...Object.fromEntries(routes.map(({ variable }, at) => [`WAYLEAVE_${variable}_URL`, listeners[at]?.url])),
     });

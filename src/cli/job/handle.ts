@@ -166,7 +166,8 @@ function baseFolder(env: CommandIo["env"], project: string | undefined): string 
   );
 }
 
-function inside(path: string, folder: string): boolean {
+/** True for the folder itself, and everything below it. */
+export function inside(path: string, folder: string): boolean {
   const way = relative(resolve(folder), resolve(path));
   return way === "" || !(way.startsWith("..") || way.startsWith("/"));
 }

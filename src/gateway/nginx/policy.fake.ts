@@ -30,6 +30,10 @@ export function fakePolicy(targets: readonly (Partial<CompiledTarget> & { readon
     factsFor: unused,
     decide: unused,
     hostsFor: unused,
+    natsAccount: unused,
+    natsRights: unused,
+    natsRightsNow: unused,
+    events: [],
     unidentified: (name) => {
       const target = compiled.find((one) => one.name === name);
       return { pass: target?.sharesRoutes === true, mode: target?.mode ?? "enforce" };

@@ -1,0 +1,133 @@
+import { connect, type Socket } from "node:net";
+
+/** How a client says who it is in CONNECT: `user` and `pass`, or nothing more. */
+export type LoadCredential = Readonly<Record<string, string>>;
+
+const pong = Buffer.from("PONG\r\n");
+/** The last message of a burst ends so, and nothing comes after it. */
+const endMark = "<<end of the burst>>";
+const tail = Buffer.from(`${endMark}\r\n`);
+
+/** Bytes of one burst, written again and again: the client costs as little as it can. */
+export interface Burst {
+  readonly chunk: Buffer;
+  readonly messages: number;
+}
+
+/** About 64 KiB of PUBs of `size` bytes. */
+export function makeBurst(subject: (at: number) => string, size: number): Burst {
+  const payload = "x".repeat(size);
+  let text = "";
+  let messages = 0;
+  for (; text.length < 65_536; messages++) text += `PUB ${subject(messages % 8)} ${size}\r\n${payload}\r\n`;
+  return { chunk: Buffer.from(text, "latin1"), messages };
+}
+
+/** A NATS client that does nothing but write prepared bytes and look at the last bytes that come. */
+export class LoadClient {
+  readonly #socket: Socket;
+  #data: ((chunk: Buffer) => void) | undefined;
+  #failed: ((error: Error) => void) | undefined;
+  #drained: (() => void) | undefined;
+  /** Bytes that came. */
+  heard = 0;
+  readonly closed: Promise<void>;
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    this.closed = new Promise((resolve) => socket.once("close", () => resolve()));
+    socket.on("data", (chunk) => {
+      this.heard += chunk.length;
+      this.#data?.(chunk);
+    });
+    socket.on("drain", () => this.#drained?.());
+    socket.on("error", (error) => this.#failed?.(error));
+    socket.on("close", () => this.#failed?.(new Error("the connection was closed")));
+  }
+
+  /** Resolves once the server has answered CONNECT and PING; rejects with its `-ERR`. */
+  static async open(port: number, credential: LoadCredential): Promise<LoadClient> {
+    const client = new LoadClient(connect({ port, host: "127.0.0.1", noDelay: true }));
+    const said = { verbose: false, pedantic: false, headers: true, no_responders: true, lang: "bench", ...credential };
+    let text = "";
+    await client.#until((chunk) => {
+      const first = text === "";
+      text += chunk.toString("latin1");
+      if (first) client.#socket.write(`CONNECT ${JSON.stringify(said)}\r\nPING\r\n`);
+      if (text.includes("-ERR")) throw new Error(text.slice(text.indexOf("-ERR")).trim());
+      return text.includes("PONG\r\n");
+    });
+    return client;
+  }
+
+  write(bytes: Buffer | string): void {
+    this.#socket.write(bytes);
+  }
+
+  /** Sends so many messages and resolves when the server has read them all. */
+  async publish({ chunk, messages }: Burst, count: number): Promise<number> {
+    const times = Math.ceil(count / messages);
+    for (let at = 0; at < times; at++) {
+      if (!this.#socket.write(chunk)) await this.#writable();
+    }
+    await this.settled();
+    return times * messages;
+  }
+
+  /** Resolves when the server has read everything so far, and all it had to send before has come. */
+  async settled(): Promise<void> {
+    let rest: Buffer = Buffer.alloc(0);
+    const answered = this.#until((chunk) => {
+      rest = chunk.length >= pong.length ? chunk : Buffer.concat([rest, chunk]);
+      return rest.subarray(-pong.length).equals(pong);
+    });
+    this.#socket.write("PING\r\n");
+    await answered;
+  }
+
+  /** Resolves when a burst that ends with `ending` has come. */
+  burst(): Promise<void> {
+    let rest: Buffer = Buffer.alloc(0);
+    return this.#until((chunk) => {
+      rest = chunk.length >= tail.length ? chunk : Buffer.concat([rest, chunk]);
+      return rest.subarray(-tail.length).equals(tail);
+    });
+  }
+
+  /** The message that ends a burst. */
+  end(subject: string): void {
+    this.#socket.write(`PUB ${subject} ${endMark.length}\r\n${endMark}\r\n`);
+  }
+
+  /** Resolves with the first bytes that come. */
+  next(): Promise<void> {
+    return this.#until(() => true);
+  }
+
+  close(): void {
+    this.#failed = undefined;
+    this.#socket.destroy();
+  }
+
+  #writable(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#drained = resolve;
+    });
+  }
+
+  #until(done: (chunk: Buffer) => boolean): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#failed = reject;
+      this.#data = (chunk) => {
+        try {
+          if (!done(chunk)) return;
+        } catch (error) {
+          reject(error as Error);
+          return;
+        }
+        this.#data = undefined;
+        resolve();
+      };
+    });
+  }
+}

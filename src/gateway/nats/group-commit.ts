@@ -1,0 +1,138 @@
+import type { AuditEvent } from "../../core/record.ts";
+import type { NatsAuthority } from "./ports.ts";
+
+/** Something that may happen once its records are written. */
+export interface Sealed {
+  readonly events: readonly AuditEvent[];
+  /** `before`: the records are durable first. `behind`: they are on their way to the disk. */
+  readonly written: "before" | "behind";
+  /** Messages that are recorded in it. */
+  readonly messages: number;
+  /** Lets it happen. */
+  apply(): void;
+}
+
+type Journal = Pick<NatsAuthority, "append" | "note" | "settled">;
+
+export interface GroupCommitDeps {
+  readonly journal: Journal;
+  /** What gathered since the last time, or undefined where nothing did. */
+  seal(): Sealed | undefined;
+  /** A record could not be written, or what it was for failed. Nothing happens after it. */
+  failed(error: unknown): void;
+  /** Messages recorded behind that may be ahead of the disk. */
+  readonly maxAhead: number;
+}
+
+/**
+ * Writes down what is to happen, then lets it happen, in order. While one write is under way the next gathers, so that a
+ * slow disk makes larger writes and not more of them. Nothing that was not written ever happens.
+ */
+export class GroupCommit {
+  readonly #deps: GroupCommitDeps;
+  #busy = false;
+  #stopped = false;
+  #ahead = 0;
+  #whenIdle: (() => void)[] = [];
+
+  constructor(deps: GroupCommitDeps) {
+    this.#deps = deps;
+  }
+
+  /** Takes what gathered, unless a write is under way: then it is taken after that. */
+  flush(): void {
+    while (!this.#busy && !this.#stopped) {
+      const sealed = this.#seal();
+      if (sealed === undefined) break;
+      this.#write(sealed);
+    }
+    if (!this.#busy || this.#stopped) this.#idle();
+  }
+
+  /** Nothing happens any more, written or not. */
+  stop(): void {
+    this.#stopped = true;
+    this.#idle();
+  }
+
+  /** Resolves when everything that gathered so far has happened, or never will. */
+  settled(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#whenIdle.push(resolve);
+      this.flush();
+    });
+  }
+
+  #seal(): Sealed | undefined {
+    try {
+      return this.#deps.seal();
+    } catch (error) {
+      this.#fail(error);
+      return undefined;
+    }
+  }
+
+  #write(sealed: Sealed): void {
+    const { journal, maxAhead } = this.#deps;
+    if (sealed.events.length === 0) {
+      this.#apply(sealed);
+      return;
+    }
+    if (sealed.written === "before") {
+      this.#wait(() => journal.append(sealed.events), sealed);
+      return;
+    }
+    try {
+      for (const event of sealed.events) journal.note(event);
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
+    this.#ahead += sealed.messages;
+    if (this.#ahead <= maxAhead) {
+      this.#apply(sealed);
+      return;
+    }
+    this.#ahead = 0;
+    this.#wait(() => journal.settled(), sealed);
+  }
+
+  #wait(write: () => Promise<void>, sealed: Sealed): void {
+    this.#busy = true;
+    const written = () => {
+      this.#busy = false;
+      this.#apply(sealed);
+      this.flush();
+    };
+    const lost = (error: unknown) => {
+      this.#busy = false;
+      this.#fail(error);
+    };
+    try {
+      write().then(written, lost).catch(lost);
+    } catch (error) {
+      lost(error);
+    }
+  }
+
+  #apply(sealed: Sealed): void {
+    if (this.#stopped) return;
+    try {
+      sealed.apply();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    if (this.#stopped) return;
+    this.stop();
+    this.#deps.failed(error);
+  }
+
+  #idle(): void {
+    const waiting = this.#whenIdle;
+    this.#whenIdle = [];
+    for (const resolve of waiting) resolve();
+  }
+}

@@ -1,0 +1,174 @@
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type ConnectionOptions, connect, type NatsConnection } from "@nats-io/transport-node";
+import { request } from "undici";
+import { type Gitlab, startGitlab } from "../demo/gitlab/gitlab.ts";
+import type { PipelineOptions } from "../demo/gitlab/pipelines.ts";
+import type { Job, Project, User } from "../demo/gitlab/types.ts";
+import { type NatsWorld, type NatsWorldOptions, startNatsWorld } from "../demo/nats-world.ts";
+import type { NatsResponse } from "../src/api/nats.ts";
+import { type Administrator, administer } from "./nats-proof-admin.ts";
+
+/** A running GitLab job, and how it comes to NATS. */
+export interface NatsJob {
+  readonly job: Job;
+  /** Its identity token, as the runner gave it. */
+  readonly token: string;
+  /** Id of the session that the token was exchanged for, and the answer of `wayleave nats env`. */
+  session(): Promise<string>;
+  credential(form?: "password" | "creds", more?: object): Promise<NatsResponse>;
+  /** Through the gateway, with the password. It does not reconnect unless told to. */
+  connect(more?: ConnectionOptions): Promise<NatsConnection>;
+}
+
+/** GitLab, broker with its gateway, and a real nats-server with an administrator. */
+export interface NatsProof {
+  readonly world: NatsWorld;
+  readonly gitlab: Gitlab;
+  readonly people: { readonly dana: User; readonly lee: User };
+  readonly admin: Administrator;
+  readonly projects: ReadonlyMap<string, Project>;
+  /** Starts a job of the project and runs it. */
+  startJob(path: string, pipeline?: Partial<PipelineOptions>): Promise<NatsJob>;
+  close(): Promise<void>;
+}
+
+export interface NatsProofOptions {
+  readonly policy: string;
+  readonly projects: readonly string[];
+  /** Where there are administrators. Default: CI. */
+  readonly accounts?: readonly string[];
+  readonly mode?: "operator" | "config";
+  readonly gateway?: NatsWorldOptions["gateway"];
+  readonly process?: boolean;
+  readonly timings?: NatsWorldOptions["timings"];
+}
+
+/** Everything real but the CI. Whoever starts it closes it. */
+export async function startProof(options: NatsProofOptions): Promise<NatsProof> {
+  const { mode = "operator", accounts = ["CI"], process = false } = options;
+  const directory = mkdtempSync(join(tmpdir(), "wayleave-nats-proof-"));
+  writeFileSync(join(directory, "policy.yaml"), options.policy);
+  const cis: Awaited<ReturnType<typeof startCi>>[] = [];
+  const remove = async () => {
+    for (const { gitlab } of cis) await gitlab.close();
+    rmSync(directory, { recursive: true, force: true });
+  };
+  let world: NatsWorld;
+  try {
+    world = await startNatsWorld({
+      directory: join(directory, "world"),
+      policy: join(directory, "policy.yaml"),
+      ci: async (brokerUrl, ca) => {
+        const started = await startCi(brokerUrl, ca, options.projects);
+        cis.push(started);
+        return started.part;
+      },
+      gateway: { authentication: mode, ...options.gateway },
+      process,
+      ...(options.timings === undefined ? {} : { timings: options.timings }),
+    });
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+  const [ci] = cis;
+  if (ci === undefined) throw new TypeError("the world has a CI");
+  const { gitlab, people, projects } = ci;
+  const close = async () => {
+    await world.close();
+    await remove();
+  };
+  try {
+    return {
+      ...{ world, gitlab, people, projects, close },
+      admin: await administer(world, mode, accounts),
+      startJob: (path, pipeline) => startJob({ world, gitlab, people, projects }, path, pipeline),
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function startCi(
+  brokerUrl: string,
+  ca: Parameters<NatsWorldOptions["ci"]>[1],
+  paths: readonly string[],
+) {
+  const gitlab = await startGitlab({ now: Date.now, root: "/gitlab", tls: ca.issue(["localhost", "127.0.0.1"]) });
+  const people = { dana: gitlab.createUser({ username: "dana" }), lee: gitlab.createUser({ username: "lee" }) };
+  const signingToken = `whsec_${randomBytes(32).toString("base64")}`;
+  const projects = new Map<string, Project>();
+  for (const path of paths) {
+    const project = gitlab.createProject({ path, members: { dana: "developer", lee: "maintainer" } });
+    gitlab.protectBranch(project, "main");
+    gitlab.addHook({ url: `${brokerUrl}/hooks/gitlab/all`, project, signingToken });
+    projects.set(path, project);
+  }
+  const part = {
+    issuer: {
+      ...{ name: "gitlab", type: "gitlab", url: gitlab.issuer, ca_file: "ca.pem" },
+      api: { token_file: "gitlab-api.token" },
+      webhooks: [
+        {
+          name: "all",
+          projects: [...projects.values()].map(({ id }) => String(id)),
+          signing_token_file: "gitlab-hook.token",
+        },
+      ],
+    },
+    files: { "gitlab-api.token": gitlab.createAccessToken(), "gitlab-hook.token": signingToken },
+  };
+  return { gitlab, people, projects, part };
+}
+
+async function startJob(
+  { world, gitlab, people, projects }: Pick<NatsProof, "world" | "gitlab" | "people" | "projects">,
+  path: string,
+  pipeline: Partial<PipelineOptions> = {},
+): Promise<NatsJob> {
+  const project = projects.get(path);
+  if (project === undefined) throw new TypeError(`there is no project ${path}`);
+  const [job] = gitlab.startPipeline(project, { user: people.dana, jobs: ["work"], ...pipeline }).jobs;
+  if (job === undefined) throw new TypeError("the pipeline has a job");
+  gitlab.runJob(job);
+  await gitlab.flush();
+  const token = await gitlab.idToken(job, { aud: world.config.issuer });
+  let exchanged: Promise<Readonly<Record<string, unknown>>> | undefined;
+  const exchange = () => {
+    exchanged ??= world.client.exchange(token).then(({ status, body }) => {
+      if (status !== 200) throw new Error(`the exchange answered ${status}: ${JSON.stringify(body)}`);
+      return body;
+    });
+    return exchanged;
+  };
+  const credential: NatsJob["credential"] = async (form = "password", more = {}) => {
+    const { refresh_token: refreshToken } = await exchange();
+    const { statusCode, body } = await request(`${world.brokerUrl}/v1/session/nats`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${refreshToken}`, "content-type": "application/json" },
+      body: JSON.stringify({ form, ...more }),
+    });
+    const answer = await body.json();
+    if (statusCode !== 200) throw new Error(`no credential: ${JSON.stringify(answer)}`);
+    return answer as NatsResponse;
+  };
+  return {
+    job,
+    token,
+    session: async () => String((await exchange()).session ?? (await exchange()).session_id),
+    credential,
+    async connect(more) {
+      const { user, password = "" } = await credential();
+      return connect({ servers: world.natsUrl, user, pass: password, reconnect: false, ...more });
+    },
+  };
+}
+
+/** Looks again after each turn of the event loop; the test's own time limit ends it. */
+export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise((resolve) => setImmediate(resolve));
+}
