@@ -10,6 +10,7 @@ import { verifyRoutes } from "../src/api/verify.ts";
 import { auditList } from "../src/cli/audit-list.ts";
 import { Input } from "../src/cli/command.ts";
 import { fakeIo } from "../src/cli/job/command-io.fake.ts";
+import { lineWidth } from "../src/cli/terminal.ts";
 import { verify } from "../src/cli/verify.ts";
 import type { Config } from "../src/config/config.ts";
 import type { NatsCount } from "../src/core/nats-record.ts";
@@ -140,6 +141,7 @@ describe("100,000 messages of a job", () => {
     expect(text).toContain("100,000 (12,800,000 bytes) published, 0 (0 bytes) delivered; the server agrees");
     expect(text).toMatch(/closed \d+ ms after the end \(session ended\)/);
     expect(text).toMatch(/\nIts NATS connections were closed \d+ ms after the end\.\n$/);
+    expect(text.split("\n").filter((line) => line.length > lineWidth)).toEqual([]);
     expect(status).toBe(0);
   });
 });

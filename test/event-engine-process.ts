@@ -15,6 +15,7 @@ export interface EngineProcessOptions {
   readonly gitlab: string;
   readonly triggerToken: string;
   readonly readToken: string;
+  readonly stream: string;
   /** Lines of JSON, each durable before it counts. */
   readonly journal: string;
   /** When the test began: everything runs `speed` times as fast from then on. */
@@ -34,6 +35,10 @@ function step(): void {
   if (steps === options.dieAfter) process.kill(process.pid, "SIGKILL");
 }
 
+const event = deployImage({
+  on: { target: "events", account: "CI", stream: options.stream, subject: "image.pushed.*" },
+  limit: { max: 1000, windowMs: 60_000 },
+});
 const table = new CauseTable();
 const records: EventRecord[] = existsSync(options.journal)
   ? readFileSync(options.journal, "utf8")
@@ -66,7 +71,7 @@ const deps: EventDeps = {
   },
   subject: ({ identity }) => `spiffe://acme.example/ci/gitlab/${identity.project.id}`,
   policyVersion: () => "41c0aa",
-  rule: (name) => (name === "deploy-image" ? deployImage({ limit: { max: 1000, windowMs: 60_000 } }) : undefined),
+  rule: (name) => (name === event.name ? event : undefined),
   async session(id) {
     const view = {
       id: sessionId,
@@ -126,7 +131,7 @@ const connection = await connect({ servers: options.nats, user: "broker", pass: 
 const consumers = createEventConsumers({
   engine: createEventEngine(deps, table),
   table,
-  rules: () => [deployImage()],
+  rules: () => [event],
   async open(rule, resumeFrom, onExhausted) {
     const source = await openJetStreamSource({
       connection,

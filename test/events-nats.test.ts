@@ -42,10 +42,15 @@ afterAll(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
+// Each test has its own stream and consumer: the server takes a moment to forget deleted ones.
+let stream: string;
+let streams = 0;
 beforeEach(async () => {
   const manager = await jetstreamManager(connection);
+  streams += 1;
+  stream = `IMAGES_${streams}`;
   await manager.streams.add({
-    name: "IMAGES",
+    name: stream,
     subjects: ["image.pushed.*"],
     retention: RetentionPolicy.Limits,
     discard: DiscardPolicy.Old,
@@ -53,7 +58,7 @@ beforeEach(async () => {
   });
 });
 afterEach(async () => {
-  await (await jetstreamManager(connection)).streams.delete("IMAGES");
+  await (await jetstreamManager(connection)).streams.delete(stream);
 });
 
 async function publish(tag: string, job = identityHeader): Promise<void> {
@@ -67,20 +72,19 @@ async function publish(tag: string, job = identityHeader): Promise<void> {
 describe("one message, exactly one pipeline", () => {
   let gitlab: Gitlab;
   let options: Omit<EngineProcessOptions, "dieAfter">;
-  let journals = 0;
   const children: ChildProcess[] = [];
 
   beforeEach(async () => {
     gitlab = await startGitlab({ now });
     const owner = gitlab.createUser({ username: "deployer" });
     const deploy = gitlab.createProject({ path: "acme/deploy", members: { deployer: "maintainer" } });
-    journals += 1;
     options = {
       nats: server.address,
       gitlab: gitlab.localUrl,
       triggerToken: gitlab.createTriggerToken(deploy, { owner }),
       readToken: gitlab.createAccessToken({ user: owner }),
-      journal: join(directory, `journal-${journals}`),
+      journal: join(directory, `journal-${stream}`),
+      stream,
       startedAt,
       speed,
     };
@@ -135,7 +139,7 @@ describe("one message, exactly one pipeline", () => {
     const journal = readFileSync(options.journal, "utf8");
     expect(journal.match(/"event.started"/g)).toHaveLength(wanted.length);
     expect(tags()).toEqual(wanted.toSorted());
-    const info = await (await jetstreamManager(connection)).consumers.info("IMAGES", "wayleave_deploy-image");
+    const info = await (await jetstreamManager(connection)).consumers.info(stream, "wayleave_deploy-image");
     expect([info.num_pending, info.num_ack_pending]).toEqual([0, 0]);
   });
 
@@ -161,7 +165,7 @@ describe("one message, exactly one pipeline", () => {
   async function settled(messages: number): Promise<void> {
     const manager = await jetstreamManager(connection);
     for (;;) {
-      const info = await manager.consumers.info("IMAGES", "wayleave_deploy-image");
+      const info = await manager.consumers.info(stream, "wayleave_deploy-image");
       if (info.ack_floor.stream_seq >= messages && info.num_ack_pending === 0) return;
     }
   }
@@ -182,7 +186,7 @@ describe("the consumer", () => {
     openJetStreamSource({
       connection,
       event: "deploy-image",
-      stream: "IMAGES",
+      stream,
       subject: "image.pushed.*",
       ackWaitMs: 200,
       maxDeliver: 2,
@@ -199,7 +203,7 @@ describe("the consumer", () => {
     const source = await open();
     await publish("after");
     const delivery = await source.next();
-    expect(delivery).toMatchObject({ stream: "IMAGES", sequence: 2, subject: "image.pushed.shop", deliveries: 1 });
+    expect(delivery).toMatchObject({ stream, sequence: 2, subject: "image.pushed.shop", deliveries: 1 });
     expect(Math.abs((delivery?.storedAt ?? 0) - Date.now())).toBeLessThan(60_000);
     expect(delivery?.header("wayleave-job")).toEqual([identityHeader]);
     expect(await delivery?.ack()).toBe(true);

@@ -228,6 +228,47 @@ test("messages sent just before the client leaves are forwarded all the same", a
   ]);
 });
 
+test("clients that leave, break off or are cut in full traffic: the two counts never contradict each other", async () => {
+  const lab = await gatewayLab(jobs);
+  const service = await lab.service();
+  const payload = new Uint8Array(200);
+  let flowing = true;
+  const flow = async () => {
+    while (flowing) {
+      for (let at = 0; at < 200; at++) service.publish(`build.${at}`, payload);
+      await service.flush();
+    }
+  };
+  const flowed = flow();
+  for (let round = 0; round < 6; round++) {
+    for (const how of ["close", "destroy", "half-close"] as const) {
+      const raw = await rawClient(lab.port);
+      await raw.enter(how === "close" ? "a" : "b");
+      raw.say("SUB build.> 1\r\n");
+      raw.say("PUB build.mine 2\r\nhi\r\n".repeat(500));
+      const enough = 20_000 * (1 + round);
+      await lab.until(() => raw.socket.bytesRead > enough);
+      if (how === "destroy") raw.socket.destroy();
+      else raw.socket.end();
+      await lab.until(() => raw.closed());
+    }
+  }
+  const cut = await rawClient(lab.port);
+  await cut.enter("a");
+  cut.say("SUB build.> 1\r\n");
+  cut.say("PUB build.mine 2\r\nhi\r\n".repeat(5_000));
+  await lab.until(() => cut.socket.bytesRead > 100_000);
+  lab.authority.end("a");
+  await lab.until(() => lab.authority.of("nats.disconnected").length === 19);
+  flowing = false;
+  await flowed;
+  expect(lab.authority.of("nats.mismatch")).toEqual([]);
+  for (const { server, published, reason } of lab.authority.of("nats.disconnected")) {
+    if (reason === "client_closed") expect(server?.received).toEqual(published);
+    else expect(server?.received.messages).toBeLessThanOrEqual(published.messages);
+  }
+});
+
 test("a gateway that shuts down forwards what it has, and tells its clients to come again", async () => {
   const lab = await gatewayLab(jobs);
   const raw = await rawClient(lab.port);

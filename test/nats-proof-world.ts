@@ -16,9 +16,12 @@ export interface NatsJob {
   readonly job: Job;
   /** Its identity token, as the runner gave it. */
   readonly token: string;
-  /** Id of the session that the token was exchanged for, and the answer of `wayleave nats env`. */
+  /** Id of the session that the token was exchanged for. */
   session(): Promise<string>;
-  credential(form?: "password" | "creds", more?: object): Promise<NatsResponse>;
+  /** The answer of `wayleave nats env`, which stays the same, or a credentials file. */
+  credential(form?: "password" | "creds"): Promise<NatsResponse>;
+  /** POST of the session's own: `end`, `lease`, `release`, `nats`. Rejects what is refused. */
+  ask(path: string, body?: object): Promise<unknown>;
   /** Through the gateway, with the password. It does not reconnect unless told to. */
   connect(more?: ConnectionOptions): Promise<NatsConnection>;
 }
@@ -48,7 +51,7 @@ export interface NatsProofOptions {
 
 /** Everything real but the CI. Whoever starts it closes it. */
 export async function startProof(options: NatsProofOptions): Promise<NatsProof> {
-  const { mode = "operator", accounts = ["CI"], process = false } = options;
+  const { mode = "operator", accounts = ["CI"] } = options;
   const directory = mkdtempSync(join(tmpdir(), "wayleave-nats-proof-"));
   writeFileSync(join(directory, "policy.yaml"), options.policy);
   const cis: Awaited<ReturnType<typeof startCi>>[] = [];
@@ -56,6 +59,8 @@ export async function startProof(options: NatsProofOptions): Promise<NatsProof> 
     for (const { gitlab } of cis) await gitlab.close();
     rmSync(directory, { recursive: true, force: true });
   };
+  // A broker that is started again and again need not compile the same sources each time.
+  process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), "wayleave-compile-cache");
   let world: NatsWorld;
   try {
     world = await startNatsWorld({
@@ -67,7 +72,7 @@ export async function startProof(options: NatsProofOptions): Promise<NatsProof> 
         return started.part;
       },
       gateway: { authentication: mode, ...options.gateway },
-      process,
+      process: options.process === true,
       ...(options.timings === undefined ? {} : { timings: options.timings }),
     });
   } catch (error) {
@@ -145,25 +150,35 @@ async function startJob(
     });
     return exchanged;
   };
-  const credential: NatsJob["credential"] = async (form = "password", more = {}) => {
+  const ask: NatsJob["ask"] = async (path, asked) => {
     const { refresh_token: refreshToken } = await exchange();
-    const { statusCode, body } = await request(`${world.brokerUrl}/v1/session/nats`, {
+    const { statusCode, body } = await request(`${world.brokerUrl}/v1/session/${path}`, {
       method: "POST",
-      headers: { authorization: `Bearer ${refreshToken}`, "content-type": "application/json" },
-      body: JSON.stringify({ form, ...more }),
+      headers: {
+        authorization: `Bearer ${refreshToken}`,
+        ...(asked === undefined ? {} : { "content-type": "application/json" }),
+      },
+      ...(asked === undefined ? {} : { body: JSON.stringify(asked) }),
     });
-    const answer = await body.json();
-    if (statusCode !== 200) throw new Error(`no credential: ${JSON.stringify(answer)}`);
-    return answer as NatsResponse;
+    const text = await body.text();
+    if (statusCode >= 300) throw new Error(`${path} answered ${statusCode}: ${text}`);
+    return text === "" ? {} : JSON.parse(text);
+  };
+  let password: Promise<NatsResponse> | undefined;
+  const credential: NatsJob["credential"] = async (form = "password") => {
+    if (form === "creds") return (await ask("nats", { form })) as NatsResponse;
+    password ??= ask("nats", { form }) as Promise<NatsResponse>;
+    return password;
   };
   return {
     job,
     token,
-    session: async () => String((await exchange()).session ?? (await exchange()).session_id),
+    ask,
+    session: async () => String((await exchange()).session_id),
     credential,
     async connect(more) {
-      const { user, password = "" } = await credential();
-      return connect({ servers: world.natsUrl, user, pass: password, reconnect: false, ...more });
+      const { user, password: pass = "" } = await credential();
+      return connect({ servers: world.natsUrl, user, pass, reconnect: false, timeout: 20_000, ...more });
     },
   };
 }

@@ -101,7 +101,7 @@ test("the broker killed: nothing that was not recorded is forwarded, everything 
     await new Promise((resolve) => setImmediate(resolve));
   }
   await killing;
-  const boundMs = 5_000 + 1_500; // what it believes without the broker, and a busy machine
+  const boundMs = 5_000 + 3_000; // what it believes without the broker, and a busy machine
   expect(performance.now() - killedAt).toBeLessThan(boundMs);
   await expect(client(secret)).rejects.toThrow();
   const arrived = [...heard];

@@ -53,7 +53,7 @@ export interface NatsGatewaySettings {
 export const natsGatewayProtocol = 1;
 
 /** The most that is taken at a time. */
-export const maxRecordsBytes = 4 * 1024 * 1024;
+const maxRecordsBytes = 4 * 1024 * 1024;
 
 const text = (max: number) => z.string().max(max);
 const label = text(256).exactOptional();

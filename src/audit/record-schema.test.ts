@@ -29,7 +29,9 @@ function membersOf(file: string, name: string): readonly (string | undefined)[] 
 test("the schema has exactly the kinds of core/record.ts, and every member of each", () => {
   const nats = membersOf("../core/nats-record.ts", "NatsEventData");
   expect(nats.length).toBeGreaterThan(5);
-  const kinds = [...membersOf("../core/record.ts", "EventData"), ...nats];
+  const events = membersOf("../core/event-record.ts", "EventRecordData");
+  expect(events.length).toBeGreaterThan(4);
+  const kinds = [...membersOf("../core/record.ts", "EventData"), ...nats, ...events];
   expect(kinds.length).toBeGreaterThan(30);
   expect(Object.keys(dataSchemas).toSorted()).toEqual(kinds.toSorted());
   const nothingForgotten: [Forgotten] extends [never] ? true : Forgotten = true;

@@ -4,6 +4,7 @@ import { issuerTypes } from "../core/identity.ts";
 import { recordIdPattern } from "../core/ids.ts";
 import type { AuditRecord, EventData, RecordKind } from "../core/record.ts";
 import { endReasons } from "../core/session.ts";
+import { eventDataSchemas } from "./event-record-schema.ts";
 import { natsDataSchemas } from "./nats-record-schema.ts";
 
 const text = z.string();
@@ -195,6 +196,7 @@ export const dataSchemas = {
   }),
   "gateway.refused": z.strictObject({ code: text, detail: text, gateway: maybe }),
   ...natsDataSchemas,
+  ...eventDataSchemas,
   "audit.reserved": z.strictObject({ upto: count }),
   "audit.gap": z.strictObject({ after_seq: count, at_most: count }),
 } satisfies { readonly [K in RecordKind]: z.ZodType<EventData[K]> };

@@ -108,6 +108,7 @@ function gatewayChecks(
 function natsChecks(document: ConfigDocument, path: KeyPath, gateway: Loose): readonly Diagnostic[] {
   const { listen } = gateway;
   if (gateway.kind !== "nats" || typeof listen !== "string" || gateway.tls !== undefined) return [];
+  if (gateway.standalone === true) return []; // its certificate lies where it runs
   const host = listen.slice(0, listen.lastIndexOf(":"));
   if (isLoopback(host)) return [];
   const place = document.valueAt([...path, "listen"]);

@@ -1,4 +1,4 @@
-import type { RecordJob } from "./record.ts";
+import type { RecordJob } from "./record-job.ts";
 
 /** Which message an event is about. A stream that is made anew counts from 1 again, hence the time. */
 export interface EventMessageRef {

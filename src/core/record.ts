@@ -1,19 +1,12 @@
 import type { Closest, FactUse, ReasonCode } from "./decision.ts";
+import type { EventRecordData } from "./event-record.ts";
 import type { Fact } from "./fact.ts";
 import type { JobIdentity } from "./identity.ts";
 import type { NatsEventData } from "./nats-record.ts";
+import type { RecordJob } from "./record-job.ts";
 import type { EndReason, Narrowing, SuspendReason } from "./session.ts";
 
-/** Who is meant, repeated on every record so that one record can be read alone. */
-export interface RecordJob {
-  readonly issuer: string;
-  readonly project_id: string;
-  readonly project: string;
-  readonly pipeline_id: string;
-  readonly job_id: string;
-  readonly job_name?: string;
-  readonly ref?: string;
-}
+export type { RecordJob };
 
 /** A W3C trace id (32 lower-case hex), where the request had one. */
 export type TraceId = string;
@@ -68,7 +61,7 @@ export interface GatewayRequestData {
 }
 
 /** What happened, by kind. The kinds that carry state say so: the session state is a fold over them. */
-export interface EventData extends NatsEventData {
+export interface EventData extends NatsEventData, EventRecordData {
   readonly "broker.started": { readonly version: string; readonly policy: string };
   readonly "broker.stopped": Record<string, never>;
   readonly "policy.loaded": { readonly policy: string; readonly files: readonly string[]; readonly roles: number };

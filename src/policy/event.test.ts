@@ -191,6 +191,14 @@ describe("a message may start the pipeline", () => {
     ],
     ["whose fact is missing", `${shop}, when: change.merged`, job(), {}, "fact_missing", "change.merged"],
     [
+      "whose condition asks what is not known",
+      `${shop}, when: 'job.user != "7"'`,
+      job(),
+      {},
+      "condition_failed",
+      'job.user != "7"',
+    ],
+    [
       "whose condition is false",
       `${shop}, when: change.merged`,
       job(),

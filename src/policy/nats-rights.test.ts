@@ -151,7 +151,9 @@ describe("what a job may do now, where nobody decides its messages", () => {
       roles: [role("a", events("pub a.x", "pub b.>", "sub c.>", "pull S.*", "req a.x"))],
       denies: [
         deny("no-a", { operations: { events: ["req a.>"] } }),
-        deny("no-b", { operations: { events: ["pub b.secret", "pub other.x", "sub c.*.x workers", "pull S.admin"] } }),
+        deny("no-b", {
+          operations: { events: ["pub b.secret", "pub other.x", "sub c.*.x workers", "sub c.a.x", "pull S.admin"] },
+        }),
       ],
     });
     expect(found).toMatchObject({

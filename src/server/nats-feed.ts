@@ -55,7 +55,7 @@ export interface NatsFeedDeps {
 }
 
 /** A follower that has not heard for some of these believes nothing any more. */
-export const feedBeatMs = 1_000;
+const feedBeatMs = 1_000;
 
 /** Clients of a session that ended just now are told why. */
 const tellEndedMs = 10 * 60_000;

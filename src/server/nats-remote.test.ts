@@ -117,9 +117,13 @@ describe("a gateway of its own process", () => {
     const other = await w.exchange("token:8:1");
     remote = await w.connect();
     const admission = await admitted(remote);
-    const foreign = { ...admission, session: other.session.id };
-    expect(remote.authority.decide(foreign, allowed).reason).toBe("session_unknown");
-    expect(remote.authority.epoch(other.session.id)).toBe(Number.MAX_SAFE_INTEGER);
+    w.jobOf("token:9:1", "acme/plain", "3000");
+    const later = await w.exchange("token:9:1");
+    await admitted(remote, "10"); // what was said before this has arrived with it
+    for (const { session } of [other, later]) {
+      expect(remote.authority.decide({ ...admission, session: session.id }, allowed).reason).toBe("session_unknown");
+      expect(remote.authority.epoch(session.id)).toBe(Number.MAX_SAFE_INTEGER);
+    }
   });
 
   test("refuses everything once the broker is away, tells of every session, and goes on when it is back", async () => {

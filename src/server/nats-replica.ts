@@ -12,7 +12,7 @@ export interface ReplicaDeps {
 }
 
 /** A gateway that has not heard from the broker for so long refuses everything. */
-export const defaultStaleAfterMs = 5_000;
+const defaultStaleAfterMs = 5_000;
 
 /** An ended session stays known so long, so that a late message hears why. */
 const keepEndedMs = 10 * 60_000;

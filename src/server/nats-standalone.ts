@@ -110,7 +110,7 @@ async function settingsOf(link: BrokerLink): Promise<NatsGatewaySettings> {
 }
 
 /** The policy that the broker has in force, and says so where this gateway cannot do all of it. Throws `policy_invalid`. */
-export function compileTexts(texts: PolicyTexts, say: (text: string) => void): Policy {
+function compileTexts(texts: PolicyTexts, say: (text: string) => void): Policy {
   const { files, lock, issuers, version } = texts;
   const { model } = parsePolicy({ files, vocabulary, issuers, ...(lock === undefined ? {} : { lock }) });
   if (model?.version !== version) {

@@ -173,7 +173,7 @@ export function natsServers({ servers, serverCa }: Pick<NatsGatewayConfig, "serv
 
 /** Its process follows a feed of sessions and policy, and sends its records. */
 function standalone(deps: NatsDeps, gateway: NatsGatewayConfig, broker: NatsBroker): Pick<Running, "desk" | "close"> {
-  const { clock, table, policy, policies, config, recorder, records } = deps;
+  const { clock, table, policy, policies, config, records } = deps;
   const feed = createNatsFeed({
     gateway,
     clock,
@@ -191,7 +191,7 @@ function standalone(deps: NatsDeps, gateway: NatsGatewayConfig, broker: NatsBrok
   });
   const intake = createNatsIntake({
     gateway,
-    append: async (events) => void (await recorder.append(events)),
+    append: broker.authority.append,
     admissionOf: broker.authority.admissionOf,
     query: records.query,
   });

@@ -164,6 +164,15 @@ describe("who published to a subject", () => {
     expect(firsts(page)).toEqual(found);
   });
 
+  test("is found where brief records are asked for as well", async () => {
+    const { index } = await indexed();
+    const found = await index.query({ limit: 100, subject: "build.status.7.400", brief: true, order: "oldest_first" });
+    expect(firsts(found)).toEqual([
+      [2, 500],
+      [502, 0],
+    ]);
+  });
+
   test("is asked for page by page, and every page says where it ended", async () => {
     const { index } = await indexed();
     expect(firsts(await all(index, { subject: "deploy.>", limit: 1 }))).toEqual([

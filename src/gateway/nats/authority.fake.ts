@@ -113,8 +113,8 @@ export class FakeAuthority implements NatsAuthority {
   }
 
   async attach(admission: Admission, upstream: UpstreamGreeting): Promise<UpstreamPass> {
-    await this.attaching;
     this.attached.push(upstream);
+    await this.attaching;
     return this.pass(admission, upstream);
   }
 

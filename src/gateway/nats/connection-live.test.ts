@@ -52,10 +52,8 @@ test("a client is not read while more waits for the journal than may", async () 
   let taken = true;
   for (let at = 0; at < 30_000; at++) taken = peer.socket.write(message);
   expect(taken).toBe(false);
-  await until(() => authority.events.length === 0);
-  for (let at = 0; at < 20; at++) await turn();
-  const { bytesWritten } = peer.socket;
-  expect(bytesWritten).toBeLessThan(30_000 * message.length); // the rest is still with the client
+  for (let at = 0; at < 50; at++) await turn();
+  expect(peer.socket.writableLength).toBeGreaterThan(10_000_000); // what is not read stays with the client
   authority.resume();
   await until(() => gateway.connections()[0]?.published === 30_000);
   expect(authority.rows()).toHaveLength(30_000);

@@ -112,8 +112,8 @@ export async function gatewayWorld(jobs: Readonly<Record<string, FakeJob>>, opti
     const peer = new Peer(connect(port, "127.0.0.1"));
     onTestFinished(() => void peer.socket.destroy());
     await peer.until("\r\n");
-    const info = JSON.parse(peer.heard.slice(5)) as Record<string, unknown>;
-    peer.heard = "";
+    const info = JSON.parse(peer.heard.slice(5, peer.heard.indexOf("\r\n"))) as Record<string, unknown>;
+    peer.heard = peer.heard.slice(peer.heard.indexOf("\r\n") + 2);
     return Object.assign(peer, { info });
   };
   return {

@@ -75,9 +75,12 @@ test("an authority that takes too long, or fails: an outage, not a refusal", asy
   const peer = await dial();
   peer.say(connectLine({ auth_token: "a" }));
   expect(await peer.gone()).toContain("-ERR 'Gateway Unavailable: the credential could not be verified in time");
-  authority.admitting = Promise.reject(new TypeError("secret of the broker"));
+  const failing = Promise.withResolvers<void>();
+  authority.admitting = failing.promise;
   const other = await dial();
   other.say(connectLine({ auth_token: "a" }));
+  await until(() => authority.admitted.length === 2);
+  failing.reject(new TypeError("secret of the broker"));
   expect(await other.gone()).toContain("Gateway Unavailable: Something failed inside Wayleave");
   expect(other.heard).not.toContain("secret");
   expect(faults).toHaveLength(2);
@@ -103,8 +106,7 @@ test("a session that ends while its server is being reached: told, and the recor
   authority.attaching = attaching.promise;
   const peer = await dial();
   peer.say(`${connectLine({ auth_token: "a" })}PUB build.x 0\r\n\r\n`);
-  await until(() => authority.admitted.length === 1);
-  await new Promise((resolve) => setImmediate(resolve));
+  await until(() => authority.attached.length === 1);
   authority.end("a", "cancelled");
   expect(await peer.gone()).toContain("session ended: cancelled");
   attaching.resolve();
@@ -165,13 +167,13 @@ test("what the gateway says to the server is its own: nothing of the client's CO
   const { dial, server, authority } = await gatewayWorld(jobs);
   authority.pass = () => ({ ticket: "wlt_1", proxySignature: "sig" });
   const peer = await dial();
-  const more = { user: "events", name: "job é\n", echo: false, no_responders: true, headers: true, verbose: true };
+  const more = { user: "events", name: "job\nx", echo: false, no_responders: true, headers: true, verbose: true };
   peer.say(`${connectLine({ auth_token: "a", evil: "PUB", nkey: "U", tls_required: true, ...more })}PING\r\n`);
   await peer.until("PONG");
   const [line = ""] = server.last.heard.split("\r\n");
   expect(JSON.parse(line.slice("CONNECT ".length))).toEqual({
     ...{ verbose: false, pedantic: false, tls_required: false, auth_token: "wlt_1", proxy_sig: "sig" },
-    ...{ name: "job ?  (nc_0000000000000001)", lang: "wayleave", version: "1", protocol: 1 },
+    ...{ name: "job x (nc_0000000000000001)", lang: "wayleave", version: "1", protocol: 1 },
     ...{ echo: false, headers: true, no_responders: true },
   });
   expect(authority.attached).toEqual([{ serverId: "NSERVER", cid: 7, version: "2.15.1", nonce: "n" }]);
