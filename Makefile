@@ -12,7 +12,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1~\2/p' Makefile | awk -F '~' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 	@printf '\n  NODE=22|24 with any of them runs it on that Node, fetched from npm.\n'
 
-demo: setup ## tell the story: ONCE=1 then stop, JOB=gitlab|buildkite, GATEWAY=nginx|mesh
+demo: setup ## tell the story: ONCE=1 then stop, JOB=gitlab|buildkite, GATEWAY=nginx|mesh|nats
 	@exec bin/wayleave demo
 
 test: setup static ## everything: format, lint, types, unused code, unit tests, real servers

@@ -15,6 +15,7 @@ import { keepAway, type MeasuredProcess, startMeasured } from "./nats-process.ts
 
 /** A broker with its NATS gateway in a process of its own, and a real nats-server behind it. */
 export interface NatsInstallation {
+  readonly authentication: "operator" | "config";
   readonly broker: MeasuredProcess;
   /** Where jobs connect. */
   readonly gatewayPort: number;
@@ -94,7 +95,7 @@ export async function startNatsInstallation(options: {
   };
   await letIn(gatewayPort, await (await session()).password("durable"));
   return {
-    ...{ broker, gatewayPort, server, staticUser, session },
+    ...{ authentication, broker, gatewayPort, server, staticUser, session },
     subjectToken: () => sign(privateKey, url),
     async close() {
       await client.close();

@@ -3,7 +3,11 @@ import { connect, type Socket } from "node:net";
 /** How a client says who it is in CONNECT: `user` and `pass`, or nothing more. */
 export type LoadCredential = Readonly<Record<string, string>>;
 
+const noBytes: Buffer = Buffer.alloc(0);
+const ping = Buffer.from("PING\r\n");
 const pong = Buffer.from("PONG\r\n");
+/** What is looked for stands among so many last bytes: a PING of the server's may have come after it. */
+const lastBytes = 64;
 /** The last message of a burst ends so, and nothing comes after it. */
 const endMark = "<<end of the burst>>";
 const tail = Buffer.from(`${endMark}\r\n`);
@@ -29,15 +33,13 @@ export class LoadClient {
   #data: ((chunk: Buffer) => void) | undefined;
   #failed: ((error: Error) => void) | undefined;
   #drained: (() => void) | undefined;
-  /** Bytes that came. */
-  heard = 0;
   readonly closed: Promise<void>;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
     this.closed = new Promise((resolve) => socket.once("close", () => resolve()));
     socket.on("data", (chunk) => {
-      this.heard += chunk.length;
+      if (chunk.length <= lastBytes && chunk.includes(ping)) socket.write(pong);
       this.#data?.(chunk);
     });
     socket.on("drain", () => this.#drained?.());
@@ -74,34 +76,26 @@ export class LoadClient {
     return times * messages;
   }
 
-  /** Resolves when the server has read everything so far, and all it had to send before has come. */
-  async settled(): Promise<void> {
-    let rest: Buffer = Buffer.alloc(0);
-    const answered = this.#until((chunk) => {
-      rest = chunk.length >= pong.length ? chunk : Buffer.concat([rest, chunk]);
-      return rest.subarray(-pong.length).equals(pong);
-    });
-    this.#socket.write("PING\r\n");
+  /** Resolves when the server has read `last` and everything before. Nothing else may be on its way to here. */
+  async settled(last: Buffer = noBytes): Promise<void> {
+    const answered = this.#seen(pong);
+    this.#socket.write(last.length === 0 ? ping : Buffer.concat([last, ping]));
     await answered;
   }
 
-  /** Resolves when a burst that ends with `ending` has come. */
+  /** Resolves when the last message of a burst has come. */
   burst(): Promise<void> {
-    let rest: Buffer = Buffer.alloc(0);
-    return this.#until((chunk) => {
-      rest = chunk.length >= tail.length ? chunk : Buffer.concat([rest, chunk]);
-      return rest.subarray(-tail.length).equals(tail);
-    });
+    return this.#seen(tail);
+  }
+
+  /** Resolves when a message has come whose payload ends so. */
+  message(ending: string): Promise<void> {
+    return this.#seen(Buffer.from(`${ending}\r\n`));
   }
 
   /** The message that ends a burst. */
   end(subject: string): void {
     this.#socket.write(`PUB ${subject} ${endMark.length}\r\n${endMark}\r\n`);
-  }
-
-  /** Resolves with the first bytes that come. */
-  next(): Promise<void> {
-    return this.#until(() => true);
   }
 
   close(): void {
@@ -112,6 +106,15 @@ export class LoadClient {
   #writable(): Promise<void> {
     return new Promise((resolve) => {
       this.#drained = resolve;
+    });
+  }
+
+  #seen(what: Buffer): Promise<void> {
+    let rest: Buffer = Buffer.alloc(0);
+    return this.#until((chunk) => {
+      rest = chunk.length >= lastBytes ? chunk : Buffer.concat([rest, chunk]);
+      rest = rest.subarray(-lastBytes);
+      return rest.includes(what);
     });
   }
 

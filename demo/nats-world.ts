@@ -1,11 +1,14 @@
 import { randomBytes } from "node:crypto";
 import { cp, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { pino } from "pino";
+import { Agent, request } from "undici";
 import { stringify } from "yaml";
 import type { Config, NatsGatewayConfig } from "../src/config/config.ts";
 import { loadConfig } from "../src/config/load.ts";
+import type { NatsStatusResponse } from "../src/gateway/nats/status.ts";
 import { type RunningServer, startServer } from "../src/server.ts";
 import type { SessionTimings } from "../src/session/ports.ts";
 import { freePort } from "./free-port.ts";
@@ -33,6 +36,10 @@ export interface NatsWorld {
   /** SIGKILL where it is a process; otherwise a stop. */
   killBroker(): Promise<void>;
   startBroker(): Promise<void>;
+  /** Asks the broker as its operator. */
+  operator<T>(path: string): Promise<T>;
+  /** Resolves when the broker has reached the server, and answers it. */
+  ready(): Promise<void>;
   stopServer(): Promise<void>;
   /** On the port it had. */
   restartServer(): Promise<void>;
@@ -85,7 +92,12 @@ export async function startNatsWorld(options: NatsWorldOptions): Promise<NatsWor
     started.unshift(() => server.stop());
     const client = createJobClient(brokerUrl, ca.ca);
     started.push(client.close);
+    const operator = <T>(asked: string) => operatorGet<T>(join(config.dataDir, "admin.sock"), asked);
+    const ready = () => untilReady(operator);
+    await ready();
     return {
+      operator,
+      ready,
       directory,
       config,
       configPath,
@@ -115,6 +127,31 @@ export async function startNatsWorld(options: NatsWorldOptions): Promise<NatsWor
   }
 }
 
+async function operatorGet<T>(socketPath: string, path: string): Promise<T> {
+  const agent = new Agent({ connect: { socketPath } });
+  try {
+    const { body } = await request(`http://operator${path}`, { dispatcher: agent });
+    return (await body.json()) as T;
+  } finally {
+    await agent.close();
+  }
+}
+
+/** How often the broker is asked, and how long a server may take. */
+const lookMs = 50;
+const readyMs = 20_000;
+
+async function untilReady(operator: NatsWorld["operator"]): Promise<void> {
+  const until = performance.now() + readyMs;
+  for (;;) {
+    const { gateways } = await operator<NatsStatusResponse>("/v1/nats");
+    const waiting = gateways.find(({ callout, system }) => !callout.answering || !system.connected);
+    if (waiting === undefined) return;
+    if (performance.now() > until) throw new Error(`nats-server was not reached: ${JSON.stringify(waiting)}`);
+    await pause(lookMs);
+  }
+}
+
 function brokerOf({ process: apart, timings, directory }: NatsWorldOptions, config: Config) {
   let inside: RunningServer | undefined;
   let outside: WayleaveProcess | undefined;
@@ -138,7 +175,7 @@ function brokerOf({ process: apart, timings, directory }: NatsWorldOptions, conf
     async start() {
       if (apart === true) {
         outside = startWayleave(["serve", "--config", config.file], directory);
-        await outside.said(/listening/);
+        await outside.said(/listens/);
         return;
       }
       const log = pino({ level: "warn" }, pino.destination({ dest: join(directory, "broker.log"), sync: true }));

@@ -4,11 +4,12 @@ import { nginxVersion } from "./nginx.ts";
 import { tellBuildkite } from "./story-buildkite.ts";
 import { tellGitlab } from "./story-gitlab.ts";
 import { tellMesh } from "./story-mesh.ts";
+import { tellNats } from "./story-nats.ts";
 import { createTeller } from "./teller.ts";
 
 export interface DemoOptions {
   readonly job: "gitlab" | "buildkite";
-  readonly gateway: "nginx" | "mesh";
+  readonly gateway: "nginx" | "mesh" | "nats";
   /** Tell the story, stop everything, and return. */
   readonly once: boolean;
   readonly io: {
@@ -25,8 +26,10 @@ const root = fileURLToPath(new URL("..", import.meta.url));
  */
 export async function tellStory({ io, job, gateway, once }: DemoOptions): Promise<number> {
   const tell = createTeller(io.stdout, io.env);
-  const story = gateway === "mesh" ? tellMesh : job === "buildkite" ? tellBuildkite : tellGitlab;
-  const world = await story({ tell, directory: join(root, ".wayleave-demo"), nginx: nginxVersion() });
+  const directory = join(root, ".wayleave-demo");
+  const world = await (gateway === "nats"
+    ? tellNats({ tell, directory })
+    : storyOf(job, gateway)({ tell, directory, nginx: nginxVersion() }));
   try {
     if (!once) {
       tell.line("Ctrl-C stops everything it started.");
@@ -38,4 +41,9 @@ export async function tellStory({ io, job, gateway, once }: DemoOptions): Promis
   } finally {
     await world.close();
   }
+}
+
+function storyOf(job: DemoOptions["job"], gateway: "nginx" | "mesh"): typeof tellMesh {
+  if (gateway === "mesh") return tellMesh;
+  return job === "buildkite" ? tellBuildkite : tellGitlab;
 }

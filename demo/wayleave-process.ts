@@ -18,11 +18,15 @@ export interface WayleaveProcess {
 }
 
 /** Starts a command of this checkout. */
-export function startWayleave(args: readonly string[], cwd: string): WayleaveProcess {
+export function startWayleave(
+  args: readonly string[],
+  cwd: string,
+  env: Readonly<Record<string, string>> = {},
+): WayleaveProcess {
   const child = spawn(wayleave, args, {
     cwd,
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, NO_COLOR: "1" },
+    env: { ...process.env, NO_COLOR: "1", ...env },
   });
   let output = "";
   const heard = new Set<() => void>();

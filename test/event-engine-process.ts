@@ -5,7 +5,7 @@ import type { EventRecord } from "../src/core/event-record.ts";
 import { CauseTable } from "../src/events/cause-table.ts";
 import { createEventConsumers } from "../src/events/consumers.ts";
 import { createEventEngine } from "../src/events/engine.ts";
-import { deployImage, jobIdentity, sessionId } from "../src/events/event-world.fake.ts";
+import { deployImage, headerOf, jobIdentity, sessionId } from "../src/events/event-world.fake.ts";
 import { openJetStreamSource } from "../src/events/jetstream-source.ts";
 import type { Delivery, EventDeps, EventSource } from "../src/events/ports.ts";
 
@@ -69,7 +69,7 @@ const deps: EventDeps = {
       return written;
     },
   },
-  subject: ({ identity }) => `spiffe://acme.example/ci/gitlab/${identity.project.id}`,
+  identityHeader: headerOf,
   policyVersion: () => "41c0aa",
   rule: (name) => (name === event.name ? event : undefined),
   async session(id) {

@@ -77,6 +77,11 @@ export async function gatewayLab(
     return client;
   };
   let server = await startNatsServer({ directory, config: "server.conf" });
+  onTestFinished(async () => {
+    await Promise.all(clients.map((client) => client.close()));
+    await server.stop();
+    rmSync(directory, { recursive: true, force: true });
+  });
   const { address, port: serverPort } = server;
   const secure = serverTls === undefined ? {} : { tls: { ca: serverTls.cert } };
   const own = { servers: address, ...secure };
@@ -98,12 +103,7 @@ export async function gatewayLab(
     ...options,
   });
   const { port } = await gateway.listen("127.0.0.1", 0);
-  onTestFinished(async () => {
-    await gateway.close();
-    await Promise.all(clients.map((client) => client.close()));
-    await server.stop();
-    rmSync(directory, { recursive: true, force: true });
-  });
+  onTestFinished(() => gateway.close());
   return {
     ...{ authority, gateway, port, faults, kicked, until },
     server: () => server,

@@ -1,14 +1,17 @@
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ConnectionOptions, connect, type NatsConnection } from "@nats-io/transport-node";
 import { request } from "undici";
+import { parse, stringify } from "yaml";
+import { freePort } from "../demo/free-port.ts";
 import { type Gitlab, startGitlab } from "../demo/gitlab/gitlab.ts";
 import type { PipelineOptions } from "../demo/gitlab/pipelines.ts";
 import type { Job, Project, User } from "../demo/gitlab/types.ts";
 import { type NatsWorld, type NatsWorldOptions, startNatsWorld } from "../demo/nats-world.ts";
 import type { NatsResponse } from "../src/api/nats.ts";
+import { loadConfig } from "../src/config/load.ts";
 import { type Administrator, administer } from "./nats-proof-admin.ts";
 
 /** A running GitLab job, and how it comes to NATS. */
@@ -47,6 +50,10 @@ export interface NatsProofOptions {
   readonly gateway?: NatsWorldOptions["gateway"];
   readonly process?: boolean;
   readonly timings?: NatsWorldOptions["timings"];
+  /** Another gateway of the same broker, before the same servers. */
+  readonly second?: string;
+  /** Files for the installation's folder. */
+  readonly files?: (ca: Parameters<NatsWorldOptions["ci"]>[1]) => Readonly<Record<string, string>>;
 }
 
 /** Everything real but the CI. Whoever starts it closes it. */
@@ -69,7 +76,7 @@ export async function startProof(options: NatsProofOptions): Promise<NatsProof> 
       ci: async (brokerUrl, ca) => {
         const started = await startCi(brokerUrl, ca, options.projects);
         cis.push(started);
-        return started.part;
+        return { ...started.part, files: { ...started.part.files, ...options.files?.(ca) } };
       },
       gateway: { authentication: mode, ...options.gateway },
       process: options.process === true,
@@ -87,6 +94,7 @@ export async function startProof(options: NatsProofOptions): Promise<NatsProof> 
     await remove();
   };
   try {
+    if (options.second !== undefined) await addGateway(world, options.second);
     return {
       ...{ world, gitlab, people, projects, close },
       admin: await administer(world, mode, accounts),
@@ -96,6 +104,18 @@ export async function startProof(options: NatsProofOptions): Promise<NatsProof> 
     await close();
     throw error;
   }
+}
+
+/** As an operator does: written into the configuration, and the broker started again. */
+async function addGateway(world: NatsWorld, name: string): Promise<void> {
+  const file = parse(readFileSync(world.configPath, "utf8")) as { gateways: Readonly<Record<string, unknown>>[] };
+  file.gateways.push({ ...file.gateways[0], name, listen: `127.0.0.1:${await freePort()}` });
+  writeFileSync(world.configPath, stringify(file, { aliasDuplicateObjects: false }));
+  const loaded = loadConfig({ path: world.configPath, env: {} });
+  if (!("config" in loaded)) throw new TypeError(loaded.diagnostics.map(({ message }) => message).join("; "));
+  await world.killBroker();
+  Object.assign(world.config, loaded.config);
+  await world.startBroker();
 }
 
 async function startCi(
@@ -166,8 +186,8 @@ async function startJob(
   };
   let password: Promise<NatsResponse> | undefined;
   const credential: NatsJob["credential"] = async (form = "password") => {
-    if (form === "creds") return (await ask("nats", { form })) as NatsResponse;
-    password ??= ask("nats", { form }) as Promise<NatsResponse>;
+    if (form === "creds") return (await ask("nats", { form, gateway: "bus" })) as NatsResponse;
+    password ??= ask("nats", { form, gateway: "bus" }) as Promise<NatsResponse>;
     return password;
   };
   return {
@@ -177,8 +197,9 @@ async function startJob(
     session: async () => String((await exchange()).session_id),
     credential,
     async connect(more) {
-      const { user, password: pass = "" } = await credential();
-      return connect({ servers: world.natsUrl, user, pass, reconnect: false, timeout: 20_000, ...more });
+      const { url, user, password: pass = "" } = await credential();
+      const tls = url.startsWith("tls://") ? { tls: { caFile: join(world.directory, "ca.pem") } } : {};
+      return connect({ servers: world.natsUrl, user, pass, reconnect: false, timeout: 20_000, ...tls, ...more });
     },
   };
 }

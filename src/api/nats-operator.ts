@@ -14,6 +14,7 @@ export interface NatsOperatorRouteDeps {
       readonly fragments?: boolean;
     },
   ): Promise<object>;
+  status(): Promise<object>;
   /** Its record durable first. Throws `not_found`, `invalid_request` and `nats_unavailable`. */
   admin(
     gateway: string,
@@ -37,6 +38,7 @@ const Query = z.strictObject({
 });
 
 /**
+ *   GET  /v1/nats                          NatsStatusResponse
  *   GET  /v1/gateways/<name>/nats          configuration of the nats-servers behind a gateway
  *   POST /v1/gateways/<name>/nats/admins   {account, ttl_seconds} → NatsAdminResponse
  * on the operators' socket only.
@@ -44,6 +46,8 @@ const Query = z.strictObject({
 export function natsOperatorRoutes(deps: NatsOperatorRouteDeps) {
   return async (app: FastifyInstance): Promise<void> => {
     app.setErrorHandler(problem);
+
+    app.get("/v1/nats", async () => deps.status());
 
     app.get<{ Params: { name: string } }>("/v1/gateways/:name/nats", async (request) => {
       const query = Query.safeParse(request.query);

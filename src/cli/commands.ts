@@ -102,6 +102,6 @@ export const nouns: Readonly<Record<string, string>> = {
   key: "rotate and revoke the keys that sign",
   svid: "get and look up certificates of the trust domain",
   nats: "get what a job connects to NATS with",
-  events: "see which messages started pipelines, and try again those that could not",
+  events: "messages that wait to start a pipeline, and those that could not",
   audit: "read the audit log",
 };

@@ -11,7 +11,7 @@ interface Story {
     readonly io: CommandIo;
     readonly once: boolean;
     readonly job: "gitlab" | "buildkite";
-    readonly gateway: "nginx" | "mesh";
+    readonly gateway: "nginx" | "mesh" | "nats";
   }): Promise<number>;
 }
 
@@ -22,7 +22,7 @@ export const demo: CliCommand = {
   options: [
     { spec: "--once", doc: "stop when the story is told (or ONCE=1)" },
     { spec: "--job <ci>", doc: "gitlab or buildkite (default: JOB, or gitlab)" },
-    { spec: "--gateway <kind>", doc: "nginx, or mesh: NGINX and an Envoy sidecar (default: GATEWAY, or nginx)" },
+    { spec: "--gateway <kind>", doc: "nginx, mesh (NGINX and an Envoy sidecar) or nats (default: GATEWAY, or nginx)" },
   ],
   examples: ["demo", "demo --once --job buildkite"],
   async run(io, input) {
@@ -30,9 +30,10 @@ export const demo: CliCommand = {
     const gateway = choose("--gateway", input.text("gateway") ?? (io.env.GATEWAY || "nginx"), [
       "nginx",
       "mesh",
+      "nats",
     ] as const);
-    if (gateway === "mesh" && job !== "gitlab") {
-      throw new WayleaveError("invalid_request", "The mesh's story is told with --job gitlab.");
+    if (gateway !== "nginx" && job !== "gitlab") {
+      throw new WayleaveError("invalid_request", `The story of ${gateway} is told with --job gitlab.`);
     }
     const once = input.flag("once") || (io.env.ONCE ?? "") !== "";
     if (!existsSync(fileURLToPath(new URL("../../demo/story.ts", import.meta.url)))) {

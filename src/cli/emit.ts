@@ -43,7 +43,7 @@ export const emit: CliCommand = {
     jsonOption,
   ],
   examples: [
-    'emit image.pushed --subject image.pushed.shop --data \'{"image":{"name":"shop"},"tag":"1.4.2"}\'',
+    'emit image.pushed --subject image.pushed.shop --data \'{"tag":"1.4.2"}\'',
     "emit tests.passed --data @results.json",
   ],
   async run(io, input) {

@@ -31,8 +31,8 @@ export const natsGateway: CliCommand = {
     caOption,
   ],
   examples: [
-    "nats-gateway --gateway jobs --broker https://wl.acme --secret-file jobs.secret --tls-cert tls.pem --tls-key tls.key",
-    "nats-gateway --gateway jobs --broker http://127.0.0.1:8700 --secret-file jobs.secret --listen 127.0.0.1:4222",
+    "nats-gateway --gateway bus --broker https://wl.acme --secret-file s",
+    "nats-gateway --gateway bus --broker http://127.0.0.1:8700 --secret-file bus.secret",
   ],
   async run(io, input) {
     const options = await optionsOf(io, input);

@@ -52,11 +52,12 @@ export function askOf(words: readonly string[]): {
   readonly target: string;
   readonly object: string;
 } {
-  const [verb, target, object = "", ...more] = words;
-  if (verb === undefined || target === undefined || more.length > 0) {
+  const [verb, target, ...object] = words;
+  // A subscription may name its queue group behind the subject.
+  if (verb === undefined || target === undefined || object.length > (verb === "sub" ? 2 : 1)) {
     throw new WayleaveError("invalid_request", "Ask as in a policy's tests: POST billing /v1/releases, or read db.");
   }
-  return { verb, target, object };
+  return { verb, target, object: object.join(" ") };
 }
 
 function factValue(text: string): FactValue {

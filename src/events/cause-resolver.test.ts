@@ -77,6 +77,17 @@ test("a copy of the cause in a younger pipeline is not believed once the true on
   expect(await causeFor(deployJob("6000"))).toBeUndefined();
 });
 
+test("nor where the true one became known while the copy was asked", async () => {
+  const { world, causeFor } = await lostAnswer();
+  const { cause: secret = "" } = world.ci.made[0] ?? {};
+  world.ci.claim = async () => {
+    await world.engine.handle("deploy-image", message({ deliveries: 2 }), hold);
+    return { kind: "claims", cause: secret };
+  };
+  expect(await causeFor(deployJob("6000"))).toBeUndefined();
+  expect(world.table.causeOf("gitlab", "2000", "6000")).toBeUndefined();
+});
+
 test("a journal that cannot be written gives no cause, and no session without one", async () => {
   const { world, causeFor } = await lostAnswer();
   world.failAppends = 1;

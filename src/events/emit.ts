@@ -159,7 +159,8 @@ async function emitStatus(
   const { projectId, projectPath, pipelineId, job, ref } = status;
   const subject = `build.status.${projectId}.${pipelineId}.${status.status}`;
   const account = deps.account(target, undefined);
-  if (!isSubject(subject) || account === undefined)
+  const words = [projectId, pipelineId, status.status];
+  if (!words.every((word) => /^[A-Za-z0-9_-]{1,64}$/.test(word)) || account === undefined)
     throw new WayleaveError(
       "webhook_malformed",
       "The webhook's ids make no subject, or its target has no one account.",

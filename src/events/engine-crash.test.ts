@@ -109,6 +109,15 @@ describe("one message starts exactly one pipeline", () => {
     ]);
   });
 
+  test("all attempts for it carry one cause, so that whichever pipeline appears is known", async () => {
+    const world = new FakeWorld();
+    world.ci.moods = ["limited", "request_lost"];
+    await deliver(world, []);
+    const pending = world.records.flatMap((record) => (record.kind === "event.pending" ? [record.data] : []));
+    expect(pending.map(({ attempt }) => attempt)).toEqual([1, 2, 3]);
+    expect(new Set(pending.map(({ cause }) => cause)).size).toBe(1);
+  });
+
   test("two deliveries of it at once, as after a time to acknowledge that was too short", async () => {
     const world = new FakeWorld();
     const hold = async () => true;

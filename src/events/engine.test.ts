@@ -3,6 +3,7 @@ import type { CompiledEvent } from "../policy/policy.ts";
 import {
   deployImage,
   FakeWorld,
+  headerOf,
   identityHeader,
   jobIdentity,
   type MessageOptions,
@@ -76,7 +77,17 @@ describe("a message that may start nothing is refused, recorded, and delivered n
     },
     {
       what: "with more behind the identity",
-      sent: forged([`${identityHeader};session=${another}`]),
+      sent: forged([`${identityHeader} x`]),
+      code: "origin_mismatch",
+    },
+    {
+      what: "with another session behind the identity",
+      sent: forged([`${identityHeader} ${another}`]),
+      code: "session_unknown",
+    },
+    {
+      what: "with a session that is none",
+      sent: forged([identityHeader.replace(sessionId, "ses_x")]),
       code: "not_from_a_job",
     },
     { what: "with a line break in it", sent: forged([`${identityHeader}\n`]), code: "not_from_a_job" },
@@ -91,8 +102,8 @@ describe("a message that may start nothing is refused, recorded, and delivered n
       code: "origin_mismatch",
     },
     {
-      what: "of another trust domain",
-      sent: forged([identityHeader.replace("acme.example", "evil.example")]),
+      what: "of another issuer",
+      sent: forged([identityHeader.replace("gitlab/", "gitlab-2/")]),
       code: "origin_mismatch",
     },
     {
@@ -119,7 +130,8 @@ describe("a message that may start nothing is refused, recorded, and delivered n
   test("of a job the event is not for, with the reason and whose it was", async () => {
     const world = new FakeWorld();
     world.addSession({}, { project: { id: "1042", path: "acme/other" } });
-    await world.engine.handle("deploy-image", message(), hold);
+    const sent = forged([identityHeader.replace("acme/shop", "acme/other")]);
+    await world.engine.handle("deploy-image", message(sent), hold);
     expect(world.records).toMatchObject([
       {
         session: sessionId,
@@ -181,9 +193,10 @@ describe("a chain of events", () => {
       const project = { id: "2000", path: "acme/deploy" };
       world.addSession({}, { project, pipelineId: last.id });
     }
-    const project = last === undefined ? "1042" : "2000";
     const headers = {
-      [originHeaders.job]: [identityHeader.replace("1042", project)],
+      [originHeaders.job]: [
+        headerOf(world.sessions.get(sessionId)?.view ?? { id: sessionId, identity: jobIdentity() }),
+      ],
       [originHeaders.message]: [`nc_0123456789abcdef.${sequence}`],
     };
     return world.engine.handle("deploy-image", message({ sequence, headers }), hold);

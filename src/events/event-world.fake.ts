@@ -119,7 +119,7 @@ export class FakeWorld {
       now: () => this.now,
       random: (bytes) => new Uint8Array(bytes).fill(++this.#randoms),
       recorder: this.recorder,
-      subject: ({ identity }) => `spiffe://acme.example/ci/${identity.issuer}/${identity.project.id}`,
+      identityHeader: headerOf,
       policyVersion: () => "41c0aa",
       rule: (name) => this.rules.find((rule) => rule.name === name),
       session: async (id) => this.sessions.get(id),
@@ -227,7 +227,13 @@ export interface MessageOptions extends Partial<EventMessage> {
   readonly headers?: Readonly<Record<string, readonly string[]>>;
 }
 
-export const identityHeader = `spiffe://acme.example/ci/gitlab/1042;session=${sessionId};job=7712`;
+/** As the gateway writes it. */
+export function headerOf({ id, identity }: Pick<SessionView, "id" | "identity">): string {
+  const { issuer, project, job } = identity;
+  return `${issuer}/${project.id}/${job.id} ${project.path} ${id}`;
+}
+
+export const identityHeader = headerOf({ id: sessionId, identity: jobIdentity() });
 
 /** A message as the gateway lets it into the stream. */
 export function message(options: MessageOptions = {}): EventMessage {

@@ -54,7 +54,7 @@ const clockSkewMs = 5_000;
  * Rejects where a session cannot be looked up.
  */
 export async function judge(
-  deps: Pick<EventDeps, "session" | "subject" | "now">,
+  deps: Pick<EventDeps, "session" | "identityHeader" | "now">,
   table: Pick<CauseTable, "causeOf">,
   rule: CompiledEvent,
   message: EventMessage,
@@ -71,7 +71,7 @@ export async function judge(
   if (known === undefined) return refused("session_unknown", `There never was a session ${origin.session}.`);
   const { view } = known;
   const who = { session: view.id, job: recordJob(view.identity) };
-  if (origin.spiffeId !== deps.subject(view) || origin.job !== view.identity.job.id)
+  if (origin.identity !== deps.identityHeader(view))
     return { ...refused("origin_mismatch", "Its identity header names another job than its session's."), ...who };
   if (!openAt(view, message.storedAt))
     return { ...refused("outside_session", `The stream took it while ${view.id} was not open.`), ...who };

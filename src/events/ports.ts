@@ -54,8 +54,8 @@ export interface EventDeps {
   now(): number;
   random(bytes: number): Uint8Array;
   readonly recorder: EventRecorder;
-  /** SPIFFE ID of a session's job: `sub` of its tokens. */
-  subject(view: SessionView): string;
+  /** Value of a session's identity header, by the gateway's own function. */
+  identityHeader(view: SessionView): string;
   policyVersion(): string;
   /** The event of the policy in force. */
   rule(name: string): CompiledEvent | undefined;

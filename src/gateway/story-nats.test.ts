@@ -225,3 +225,14 @@ test("what was denied over NATS needs no access token", () => {
   expect(story.requests).toHaveLength(1);
   expect(story.problems).toEqual([]);
 });
+
+test("a session that a client opened with the job's token has no line in the job's log", () => {
+  const records = natsFacts([]).records.map((record) =>
+    record.kind === "session.opened"
+      ? { ...record, data: { ...record.data, presented: { gateway: "bus", token_hash: "0" } } }
+      : record,
+  );
+  const story = tellStory({ ...natsFacts([]), records, jobLog: { state: "absent", detail: "its trace" } });
+  expect(story.verdict).toBe("confirmed");
+  expect(story.jobLog.detail).toBe("a client presented the job's token at bus, which prints nothing");
+});

@@ -1,7 +1,7 @@
 import type { AuditRecord } from "../core/record.ts";
 import { clock, frontProblem, hopProblems, innerProblems, notShipped } from "./story-checks.ts";
 import { type EndPoint, endPoints } from "./story-end.ts";
-import { openedNeedle, type StoryFacts } from "./story-facts.ts";
+import { type JobLogReading, openedNeedle, type StoryFacts } from "./story-facts.ts";
 import { assembleHops, type Hop } from "./story-hop.ts";
 import { meshProblems } from "./story-mesh.ts";
 import { type NatsConnectionStory, natsConnections } from "./story-nats.ts";
@@ -49,8 +49,9 @@ export function tellStory(facts: StoryFacts, scope: StoryScope = {}): Story {
   const asked = scope.trace === undefined ? all : all.filter((hop) => hasTrace(hop, scope.trace ?? ""));
   const requests = asked.map((first) => ({ first, problems: requestProblems(first, facts, true) }));
   const connections = scope.trace === undefined ? natsConnections(facts) : [];
+  const jobLog = jobLogOf(facts, opened);
   const problems = [
-    ...jobLogProblems(facts),
+    ...jobLogProblems(facts, jobLog),
     ...(opened === undefined ? [noOpening(facts)] : []),
     ...(tokens.length === 0 && requests.some(needsToken) ? [noToken(facts)] : []),
     ...requests.flatMap((request) => request.problems),
@@ -61,7 +62,7 @@ export function tellStory(facts: StoryFacts, scope: StoryScope = {}): Story {
   ];
   return {
     verdict: verdictOf(problems),
-    jobLog: facts.jobLog,
+    jobLog,
     ...(opened === undefined ? {} : { opened }),
     tokens,
     requests,
@@ -93,7 +94,14 @@ function requestProblems(hop: Hop, facts: StoryFacts, first: boolean): readonly 
   ];
 }
 
-function jobLogProblems({ jobLog, session }: StoryFacts): readonly Problem[] {
+/** A client that brings the job's own token opens the session by that, and prints nothing. */
+function jobLogOf({ jobLog }: StoryFacts, opened: Story["opened"]): JobLogReading {
+  const by = opened?.data.presented?.gateway;
+  if (by === undefined || jobLog.state !== "absent") return jobLog;
+  return { state: "unread", detail: `a client presented the job's token at ${by}, which prints nothing` };
+}
+
+function jobLogProblems({ session }: StoryFacts, jobLog: JobLogReading): readonly Problem[] {
   // A log that is still being written may not have arrived.
   if (jobLog.state !== "absent" || session.state !== "ended") return [];
   const says = `looked for "${openedNeedle(session.id)}" in ${jobLog.detail}`;

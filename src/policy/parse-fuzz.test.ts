@@ -106,6 +106,8 @@ const operation = fc.constantFrom<unknown>(
   "GET /",
   "read",
   "pub a",
+  "pull S.${job.id}",
+  "sub > q",
   { op: "GET /", stream: true },
   { op: 1 },
   null,
@@ -115,6 +117,8 @@ const target = fc.constantFrom<unknown>(
   { http: { hosts: ["a.b"] } },
   { secret: { vault: "a/b", fields: ["x"] } },
   { nats: {} },
+  { nats: { account: "P_${job.id}", records: "fast" } },
+  { nats: { account: "CI" } },
   {},
   null,
   "x",
@@ -136,6 +140,37 @@ const role = fc.record(
   { requiredKeys: [] },
 );
 
+const event = fc.record(
+  {
+    for: maybe(fc.oneof(selector, fc.array(selector))),
+    on: maybe(
+      fc.record({
+        target: names,
+        stream: fc.constantFrom("S", "", "a.b", 1),
+        subject: fc.constantFrom("a.*", ">", "$", 1),
+      }),
+    ),
+    start: maybe(
+      fc.dictionary(
+        fc.constantFrom("gitlab", "buildkite", "x", "toString"),
+        maybe(
+          fc.record(
+            { project: fc.constantFrom("a/b", "", 7), ref: fc.constantFrom("main", "*") },
+            { requiredKeys: [] },
+          ),
+        ),
+      ),
+    ),
+    variables: maybe(
+      fc.dictionary(fc.constantFrom("A", "CI_A", "a", "toString"), maybe(fc.constantFrom("/a", "", "a.b"))),
+    ),
+    limit: maybe(fc.constantFrom("1/s", "x", 1)),
+    depth: maybe(fc.constantFrom(1, 0, 1e9, "1", -0.5)),
+    when: maybe(fc.constantFrom("change.merged", "request.subject == ''", "1 +")),
+  },
+  { requiredKeys: [] },
+);
+
 test("whatever shape the values have, the answer is a model or errors with places", () => {
   const policy = fc.record(
     {
@@ -152,6 +187,7 @@ test("whatever shape the values have, the answer is a model or errors with place
           ),
         ),
       ),
+      events: maybe(fc.dictionary(names, maybe(event))),
       tests: maybe(
         fc.array(
           maybe(

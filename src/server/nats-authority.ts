@@ -18,6 +18,7 @@ import type { Policy } from "../policy/policy.ts";
 import type { Session, SessionTable } from "../session/table.ts";
 import { type AdmissionDeps, createNatsAdmission } from "./nats-admission.ts";
 import { type Admitted, createAdmitted } from "./nats-admitted.ts";
+import { decideNats } from "./nats-decide.ts";
 import { createEpochs } from "./nats-epochs.ts";
 import { createRightsWatch, type RightsWatch } from "./nats-rights-watch.ts";
 import { endedText, type NatsPolicy, natsAccountOf, natsTargetsOf, refuseInactive } from "./nats-session.ts";
@@ -141,12 +142,14 @@ function decide(
   { session: id, target }: Admission,
   operation: NatsOperation,
 ): Decision {
-  const { decide: ask, version } = policy();
+  const current = policy();
+  const { version } = current;
   const session = table.find(id);
   if (session === undefined) return refusal(version, "session_unknown", "enforce", false);
   const { view, facts } = session;
   const now = clock.now();
-  return ask({ session: view, narrowing: {}, target, operation, facts, gateway: gateway.name, now }, limits);
+  const request = { session: view, narrowing: {}, target, operation, facts, gateway: gateway.name, now };
+  return decideNats(current, request, limits);
 }
 
 /** The session of an admission that still holds. Throws, with words for the client. */

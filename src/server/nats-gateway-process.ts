@@ -52,8 +52,11 @@ export async function startGatewayProcess(options: GatewayProcessOptions): Promi
     log: { fault: options.onFault },
   });
   const close = async (): Promise<void> => {
-    await gateway.close();
-    await broker.close();
+    try {
+      await gateway.close();
+    } finally {
+      await broker.close();
+    }
   };
   try {
     refusePlain(host, options.tls !== undefined);

@@ -24,19 +24,21 @@ export function createOpenConnections(): OpenConnections {
   const known = new Map<string, OpenConnection>();
   const places = new Map<string, string>();
   const place = (serverId: string, cid: number) => `${serverId} ${cid}`;
+  const forget = (connection: string) => {
+    const open = known.get(connection);
+    if (open === undefined) return;
+    known.delete(connection);
+    places.delete(place(open.serverId, open.cid));
+  };
   return {
     add(open) {
+      forget(open.admission.connection); // a gateway that tries again has another connection to the server
       known.set(open.admission.connection, open);
       places.set(place(open.serverId, open.cid), open.admission.connection);
     },
     find: (connection) => known.get(connection),
     at: (serverId, cid) => known.get(places.get(place(serverId, cid)) ?? ""),
     ofSession: (session) => [...known.values()].filter(({ admission }) => admission.session === session),
-    forget(connection) {
-      const open = known.get(connection);
-      if (open === undefined) return;
-      known.delete(connection);
-      places.delete(place(open.serverId, open.cid));
-    },
+    forget,
   };
 }

@@ -13,6 +13,7 @@ import type {
 } from "../gateway/nats/ports.ts";
 import { refusal } from "../policy/decide.ts";
 import type { BrokerLink } from "./nats-broker-link.ts";
+import { decideNats } from "./nats-decide.ts";
 import type { NatsReplica } from "./nats-replica.ts";
 import { createRightsWatch } from "./nats-rights-watch.ts";
 import type { NatsUpload } from "./nats-upload.ts";
@@ -114,7 +115,8 @@ function decide(
   const session = replica.session(id);
   if (session === undefined) return refusal(policy.version, "session_unknown", "enforce", false);
   const { view, facts } = session;
-  return policy.decide({ session: view, narrowing: {}, target, operation, facts, gateway, now: replica.now() }, counts);
+  const request = { session: view, narrowing: {}, target, operation, facts, gateway, now: replica.now() };
+  return decideNats(policy, request, counts);
 }
 
 /** The key of a limit that each gateway counts for itself ends with its name; of no other use is known here how many there were. */

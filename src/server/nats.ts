@@ -8,6 +8,7 @@ import { createNatsPasswords } from "../credential/nats-password.ts";
 import { createGatewayGuard, secretHash } from "../gateway/gateway-guard.ts";
 import { createNatsGateway, type NatsGateway } from "../gateway/nats/gateway.ts";
 import type { RenderedNats } from "../gateway/nats/render.ts";
+import type { NatsStatusResponse } from "../gateway/nats/status.ts";
 import type { Session } from "../session/table.ts";
 import { mintNatsAdmin } from "./nats-admin.ts";
 import {
@@ -23,6 +24,7 @@ import { createNatsFeed } from "./nats-feed.ts";
 import { createNatsIntake } from "./nats-intake.ts";
 import { createOpenConnections } from "./nats-open.ts";
 import { type NatsRenderRequest, renderNatsGateway } from "./nats-render.ts";
+import { statusOfNats } from "./nats-status.ts";
 
 /** Every NATS gateway of the inventory, those of this process and those that are processes of their own. */
 export interface NatsServices {
@@ -34,6 +36,7 @@ export interface NatsServices {
   desk(name: string | undefined, secret: string | undefined): NatsGatewayDesk | undefined;
   /** What `wayleave render nats` writes. Throws `not_found` and `render_refused`. */
   render(gateway: string, request: NatsRenderRequest): Promise<RenderedNats>;
+  status(): Promise<NatsStatusResponse>;
   /** A way into an account for an operator, past the gateway: to make streams, or to look. */
   admin: NatsOperatorRouteDeps["admin"];
   close(): Promise<void>;
@@ -93,6 +96,12 @@ export function connectNats(deps: NatsDeps): NatsServices {
       gateways: running.map(({ config: { name, targets }, url }) => ({ name, targets, url })),
     }),
     desk: (name, secret) => guard(name, secret)?.desk,
+    async status() {
+      const gateways = running.map(({ config: gateway, broker }) =>
+        statusOfNats({ ...deps, gateway, servers: broker.servers, model: () => deps.policies.current().model }),
+      );
+      return { gateways: await Promise.all(gateways) };
+    },
     async admin(name, request) {
       const { config: gateway, broker } = gatewayOf(running, name);
       return mintNatsAdmin({ ...deps, ensure: broker.ensure }, gateway, request);
@@ -148,8 +157,11 @@ function start(
     gateway: own,
     url,
     async close() {
-      await own.close();
-      await broker.close();
+      try {
+        await own.close();
+      } finally {
+        await broker.close();
+      }
     },
   };
 }

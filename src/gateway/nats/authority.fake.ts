@@ -127,7 +127,9 @@ export class FakeAuthority implements NatsAuthority {
     const mode = job.mode ?? "enforce";
     const tokens = subject.split(".");
     const any = verb === "pull" && subject === "*.*";
-    if (!any && verb !== "pull" && reservedToken(tokens[0] ?? "") !== undefined) return deny("subject_refused");
+    if (!any && verb !== "pull" && reservedToken(tokens[0] ?? "") !== undefined) {
+      return { ...deny("subject_refused"), mode };
+    }
     const covers = job.allow.some((text) => {
       const [allowed = "", pattern = "", group] = text.split(" ");
       if (allowed !== verb || (group !== undefined && group !== queue)) return false;

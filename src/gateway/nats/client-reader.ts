@@ -78,7 +78,7 @@ export class ClientReader {
     }
     if (size < 0) return this.#refuse("operation_malformed", badPublish);
     this.#headers = headers ? line.before : 0;
-    if (!headers) return size;
+    if (this.#headers === 0) return size; // HPUB with no headers at all: what nats.js sends for an empty set of them
     const most = Math.min(size, largestHeaderBlock);
     if (this.#headers >= smallestHeaderBlock && this.#headers <= most) return size;
     return this.#refuse(

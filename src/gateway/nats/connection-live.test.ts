@@ -133,11 +133,14 @@ test("a subscription that ends after so many messages gets no more, and its coun
 });
 
 test("an error of the server is passed on, and recorded", async () => {
-  const { enter, server, authority } = await gatewayWorld(jobs);
+  const { enter, server, authority, end } = await gatewayWorld(jobs);
   const peer = await enter();
   server.last.say("-ERR 'Permissions Violation for Publish to \"build.x\"'\r\n");
   await peer.until("-ERR 'Permissions Violation for Publish to \"build.x\"'");
   expect(authority.of("nats.refused")).toMatchObject([{ code: "server_refused" }]);
+  server.last.say("-ERR 'Slow Consumer'\r\n");
+  server.last.socket.end();
+  expect(await end()).toMatchObject({ detail: "nats-server closed the connection: Slow Consumer" });
 });
 
 test.each([

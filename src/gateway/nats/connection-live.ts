@@ -55,7 +55,7 @@ export class ConnectionLive {
       data: (chunk) => this.#fromServer(chunk),
       full: () => live.client.hold("server"),
       drained: () => live.client.release("server"),
-      ended: () => this.end(passingEnd("server_closed", "nats-server closed the connection")),
+      ended: () => this.#serverEnded(),
       fault: (error) => this.fault(error),
     });
     this.#deps = deps;
@@ -117,6 +117,12 @@ export class ConnectionLive {
 
   clientEnded(): void {
     this.end(clientClosed);
+  }
+
+  #serverEnded(): void {
+    const said = this.#server.lastError;
+    const detail = "nats-server closed the connection";
+    this.end(passingEnd("server_closed", said === "" ? detail : `${detail}: ${said}`));
   }
 
   /** Something failed that nobody meant to: nothing may go on after it. */

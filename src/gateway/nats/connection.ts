@@ -118,10 +118,6 @@ export class NatsConnection {
     return this.#admission?.session;
   }
 
-  get admitted(): boolean {
-    return this.#admission !== undefined;
-  }
-
   /** Undefined before it is live. */
   summary(): ConnectionSummary | undefined {
     if (this.#admission === undefined || this.#live === undefined) return undefined;

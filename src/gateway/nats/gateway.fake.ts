@@ -9,7 +9,7 @@ export async function until(holds: () => boolean): Promise<void> {
 }
 
 /** A client or server that says exactly what a test wants. */
-export class Peer {
+class Peer {
   heard = "";
   closed = false;
   readonly socket: Socket;
@@ -52,7 +52,7 @@ export const serverInfo = {
 };
 
 /** A nats-server of a few lines: it greets, lets everybody in, and answers PINGs where told to. */
-export class FakeServer {
+class FakeServer {
   readonly connections: Peer[] = [];
   info: Record<string, unknown> = { ...serverInfo, nonce: "n" };
   answers = true;

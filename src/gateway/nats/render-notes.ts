@@ -2,7 +2,7 @@ import type { OperationModel } from "../../policy/model.ts";
 import { isTemplate } from "../../policy/parse-template.ts";
 import { accountsFile, trustFile } from "./render-files.ts";
 import { isLoopback } from "./render-whole.ts";
-import { leastServerVersion as least } from "./server-version.ts";
+import { leastServerVersion } from "./server-version.ts";
 import { accountOf, at, type CheckedSettings, systemAccountName } from "./settings.ts";
 
 /** What the reader must know and cannot see in the files: one sentence or two, under a code that stays. */
@@ -23,8 +23,6 @@ export type NoteCode =
   | "target_observed"
   | "target_not_fronted"
   | "stream_needed";
-
-export const leastServerVersion = least;
 
 /** Notes on the gateway, then on each target, in the order of their names. */
 export function renderNotes(settings: CheckedSettings): readonly RenderNote[] {

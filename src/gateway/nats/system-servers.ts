@@ -1,5 +1,4 @@
 import { WayleaveError } from "../../core/errors.ts";
-import { isServerTaken } from "./server-version.ts";
 import { gather, type SystemConnection } from "./system-request.ts";
 
 /** One nats-server that answers. */
@@ -25,9 +24,6 @@ export async function askServers(connection: SystemConnection): Promise<readonly
 export function readSender(text: string): NatsServer | undefined {
   return readServer(parse(text).server);
 }
-
-/** True for a version that a gateway takes. */
-export const isSupported = isServerTaken;
 
 /**
  * Gives the account's JWT to all servers, and resolves when each one that is there has taken it. Servers that are known but

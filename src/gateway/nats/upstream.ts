@@ -136,7 +136,7 @@ class Opening {
       );
       return info;
     } catch (error) {
-      return { why: `the server at ${where} ${reasonOf(error)}`, stays: false };
+      return { why: `the server at ${where} ${stepProblem(error)}`, stays: false };
     }
   }
 
@@ -153,7 +153,7 @@ class Opening {
     try {
       await this.#step<void>(socket, "did not answer", (found, failed) => answer.read(socket, found, failed));
     } catch (error) {
-      return { why: `nats-server ${reasonOf(error)}`, stays: false };
+      return { why: `nats-server ${stepProblem(error)}`, stays: false };
     }
     return { socket, info: answer.info, listen: (ops) => answer.listen(ops) };
   }
@@ -196,7 +196,11 @@ const ignore = () => undefined;
 
 class StepFailed extends Error {}
 
-const reasonOf = (error: unknown) => (error instanceof StepFailed ? error.message : "failed inside the gateway");
+/** Why a step failed. Throws what is no step's failure. */
+function stepProblem(error: unknown): string {
+  if (error instanceof StepFailed) return error.message;
+  throw error;
+}
 
 /** Reads one line, and nothing behind it: what is there before TLS is not the server's word. */
 function readInfo(socket: Socket, found: (info: ServerInfo) => void): void {
