@@ -11,7 +11,7 @@ import { createJobClient } from "../demo/job-client.ts";
 import { type RunningNatsServer, startNatsServer } from "../demo/nats-server.ts";
 import { startWayleave } from "../demo/wayleave-process.ts";
 import { LoadClient, type LoadCredential } from "./nats-load.ts";
-import { keepAway, type MeasuredProcess, startMeasured } from "./nats-process.ts";
+import { endWithUs, keepAway, type MeasuredProcess, startMeasured } from "./nats-process.ts";
 
 /** A broker with its NATS gateway in a process of its own, and a real nats-server behind it. */
 export interface NatsInstallation {
@@ -63,6 +63,7 @@ export async function startNatsInstallation(options: {
 }): Promise<NatsInstallation> {
   const { authentication, base = tmpdir() } = options;
   const directory = mkdtempSync(join(base, "wayleave-bench-nats-"));
+  process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
   const [brokerPort, gatewayPort, serverPort] = [await freePort(), await freePort(), await freePort()];
   const url = `http://127.0.0.1:${brokerPort}`;
   const { publicKey, privateKey } = await generateKeyPair("RS256", { extractable: true });
@@ -90,7 +91,7 @@ export async function startNatsInstallation(options: {
   const client = createJobClient(url, "");
   const session = async () => {
     const { status, body } = await client.exchange(await sign(privateKey, url));
-    if (status !== 200) throw new Error(`the exchange answered ${status}`);
+    if (status !== 200) throw new Error(`the exchange answered ${status}: ${JSON.stringify(body)}`);
     return jobOf(url, String(body.refresh_token));
   };
   await letIn(gatewayPort, await (await session()).password("durable"));
@@ -101,7 +102,6 @@ export async function startNatsInstallation(options: {
       await client.close();
       await broker.stop();
       await server.stop();
-      rmSync(directory, { recursive: true, force: true });
     },
   };
 }
@@ -154,6 +154,7 @@ async function startServer(at: {
   const staticUser = { user: "static", pass: secretText() };
   if (at.authentication === "config") addStaticUser(folder, staticUser);
   const server = await startNatsServer({ directory: folder, config: "nats-server.conf", port: at.port });
+  endWithUs(server.pid);
   keepAway(server.pid);
   return { server, staticUser };
 }

@@ -32,8 +32,9 @@ export async function startMeasured(script: string, args: readonly string[]): Pr
     stdio: ["ignore", "inherit", "inherit", "ipc"],
     execArgv: profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`, "--cpu-prof-interval=500"],
   });
-  const port = await readyOn(child, script);
   const pid = child.pid ?? 0;
+  endWithUs(pid);
+  const port = await readyOn(child, script);
   pin(pid, String(measuredCore));
   return {
     port,
@@ -50,6 +51,17 @@ function readyOn(child: ChildProcess, script: string): Promise<number> {
   return new Promise((resolve, reject) => {
     child.once("message", (message) => resolve((message as { port: number }).port));
     child.once("exit", (code) => reject(new Error(`${script} ended with ${code}`)));
+  });
+}
+
+/** A benchmark that fails leaves nothing behind. */
+export function endWithUs(pid: number): void {
+  process.once("exit", () => {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // it has gone already
+    }
   });
 }
 

@@ -38,6 +38,8 @@ export interface NatsWorld {
   startBroker(): Promise<void>;
   /** Asks the broker as its operator. */
   operator<T>(path: string): Promise<T>;
+  /** Resolves with the newest record of a kind, once there is one. */
+  until<Data>(kind: string): Promise<{ readonly id: string; readonly data: Data }>;
   /** Resolves when the broker has reached the server, and answers it. */
   ready(): Promise<void>;
   stopServer(): Promise<void>;
@@ -98,6 +100,7 @@ export async function startNatsWorld(options: NatsWorldOptions): Promise<NatsWor
     return {
       operator,
       ready,
+      until: (kind) => untilRecord(operator, kind),
       directory,
       config,
       configPath,
@@ -148,6 +151,18 @@ async function untilReady(operator: NatsWorld["operator"]): Promise<void> {
     const waiting = gateways.find(({ callout, system }) => !callout.answering || !system.connected);
     if (waiting === undefined) return;
     if (performance.now() > until) throw new Error(`nats-server was not reached: ${JSON.stringify(waiting)}`);
+    await pause(lookMs);
+  }
+}
+
+async function untilRecord<Data>(operator: NatsWorld["operator"], kind: string) {
+  const until = performance.now() + readyMs;
+  for (;;) {
+    type Found = { readonly id: string; readonly data: Data };
+    const { records } = await operator<{ records: readonly Found[] }>(`/v1/records?limit=1&kind=${kind}`);
+    const [found] = records;
+    if (found !== undefined) return found;
+    if (performance.now() > until) throw new Error(`there is no record of kind ${kind}`);
     await pause(lookMs);
   }
 }

@@ -22,6 +22,9 @@ export async function startGitlabCi(brokerUrl: string, ca: Parameters<WorldOptio
   gitlab.pushCommit(shop, "feature/x");
   const change = gitlab.openMergeRequest(shop, { sourceBranch: "feature/x", author: dana, iid: 77 });
   gitlab.approve(change, lee);
+  // What a message on NATS may start a pipeline in.
+  const deploy = gitlab.createProject({ path: "acme/deploy", members: { lee: "maintainer" } });
+  const triggerToken = gitlab.createTriggerToken(deploy, { owner: lee, jobs: [{ name: "deploy", id: 9001 }] });
   const signingToken = `whsec_${randomBytes(32).toString("base64")}`;
   gitlab.addHook({ url: `${brokerUrl}/hooks/gitlab/shop`, project: shop, signingToken });
   const part: CiPart = {
@@ -31,11 +34,16 @@ export async function startGitlabCi(brokerUrl: string, ca: Parameters<WorldOptio
       url: gitlab.issuer,
       ca_file: "ca.pem",
       api: { token_file: "gitlab-api.token" },
+      start: { projects: { "acme/deploy": { token_file: "gitlab-trigger.token" } } },
       webhooks: [{ name: "shop", projects: [String(shop.id)], signing_token_file: "gitlab-hook.token" }],
     },
-    files: { "gitlab-api.token": gitlab.createAccessToken(), "gitlab-hook.token": signingToken },
+    files: {
+      "gitlab-api.token": gitlab.createAccessToken({ user: lee }),
+      "gitlab-hook.token": signingToken,
+      "gitlab-trigger.token": triggerToken,
+    },
   };
-  return { gitlab, dana, lee, shop, change, part };
+  return { gitlab, dana, lee, shop, deploy, change, part };
 }
 
 /** A merge request's job, from its token to its end. */

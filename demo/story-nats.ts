@@ -64,6 +64,10 @@ async function step(
   kind?: string,
 ): Promise<void> {
   const record = kind === undefined ? undefined : await newest(world, kind);
+  tellRecord({ tell }, who, what, note, record);
+}
+
+function tellRecord({ tell }: Pick<Stage, "tell">, who: string, what: string, note: string, record?: string): void {
   tell.step({ who, what: what.padEnd(31), note, record });
 }
 
@@ -91,6 +95,8 @@ async function tellSteps(tell: Tell, world: NatsWorld, ci: Ci, onStop: (stop: ()
   await tellStream(stage);
   await tellMerge(stage);
   await tellEnd(stage, job, token);
+  await tellEvent(stage);
+  await tellAudit(stage);
 }
 
 async function tellMessages(stage: Stage): Promise<void> {
@@ -148,7 +154,7 @@ async function tellMerge(stage: Stage): Promise<void> {
 }
 
 async function tellEnd(stage: Stage, job: Job, token: string): Promise<void> {
-  const { build, ci, world, tell } = stage;
+  const { build, ci, world } = stage;
   const closed = build.closed().then(() => performance.now());
   ci.gitlab.succeedJob(job);
   const endedAt = performance.now();
@@ -161,6 +167,39 @@ async function tellEnd(stage: Stage, job: Job, token: string): Promise<void> {
   );
   expectText(again, /session ended/);
   await step(stage, "thief", "connects with the job's token", "refused: session ended", "nats.refused");
+}
+
+/** A message starts a pipeline, and only one, although the broker dies while GitLab is making it. */
+async function tellEvent(stage: Pick<Stage, "tell" | "world" | "ci">): Promise<void> {
+  const { world, ci } = stage;
+  const { gitlab, shop, deploy } = ci;
+  const job = await startJob(ci, { id: 7713, name: "image", mergeRequest: true });
+  const image = await connectJob(world, { token: await gitlab.idToken(job, { aud: world.config.issuer }) });
+  const started = () => gitlab.pipelines().filter(({ project }) => project === deploy);
+  const subject = `image.pushed.${shop.id}`;
+  await jetstream(image).publish(subject, JSON.stringify({ image: "acme/shop", tag: "1.4.2" }));
+  while (started().length === 0) await new Promise((resolve) => setImmediate(resolve));
+  await world.killBroker();
+  await step(stage, "image", `pub ${subject}`, "GitLab makes a pipeline; the broker is killed -9");
+  await world.startBroker();
+  const { data, id } = await world.until<{ pipeline_id: string; by: string }>("event.started");
+  const how = data.by === "look_up" ? "found again by a look-up" : "recorded just before";
+  tellRecord(stage, "broker", "starts again", `pipeline ${data.pipeline_id} ${how}: ${started().length} in all`, id);
+  if (started().length !== 1) throw new Error("the story went wrong: a message started more than one pipeline");
+
+  const [deployJob] = started()[0]?.jobs ?? [];
+  if (deployJob === undefined) throw new Error("the story went wrong: the pipeline has no job");
+  gitlab.runJob(deployJob);
+  await gitlab.flush();
+  await world.ready();
+  const caused = await connectJob(world, { token: await gitlab.idToken(deployJob, { aud: world.config.issuer }) });
+  caused.publish("deploy.done.shop");
+  await caused.flush();
+  await step(stage, "deploy", "pub deploy.done.shop", "as caused_by: deploy-image allows", "nats.published");
+  await caused.close();
+}
+
+async function tellAudit({ tell, world }: Pick<Stage, "tell" | "world">): Promise<void> {
   for (const command of [
     ["audit", "list", "--job", "7712", "--nats"],
     ["verify", "7712"],
@@ -180,6 +219,7 @@ async function makeStream(world: NatsWorld): Promise<void> {
   try {
     const manager = await jetstreamManager(admin);
     await manager.streams.add({ name: "BUILDS", subjects: ["build.status.*.done"] });
+    await manager.streams.add({ name: "IMAGES", subjects: ["image.pushed.*"] });
     await manager.consumers.add("BUILDS", { durable_name: "worker", ack_policy: AckPolicy.Explicit });
   } finally {
     await admin.close();

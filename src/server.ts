@@ -12,9 +12,6 @@ import { gatewayDiscoveryRoutes, gatewayListRoutes } from "./api/gateways.ts";
 import { healthRoutes } from "./api/health.ts";
 import { hookRoutes } from "./api/hooks.ts";
 import { keyRoutes } from "./api/keys.ts";
-import { natsRoutes } from "./api/nats.ts";
-import { natsGatewayRoutes } from "./api/nats-gateway.ts";
-import { natsOperatorRoutes } from "./api/nats-operator.ts";
 import { operatorRoutes } from "./api/operator.ts";
 import { sessionRoutes } from "./api/session.ts";
 import { svidRoutes } from "./api/svid.ts";
@@ -26,6 +23,7 @@ import { WayleaveError } from "./core/errors.ts";
 import type { AuditEvent } from "./core/record.ts";
 import { createProofVerifier } from "./credential/proof.ts";
 import { createRefusalRecords } from "./gateway/refusal-records.ts";
+import { connectCauses, refuseImpossibleEvents } from "./server/events.ts";
 import { connectEvidence } from "./server/evidence.ts";
 import { connectGatewayFeed } from "./server/gateway-feed.ts";
 import { connectGateways } from "./server/gateways.ts";
@@ -33,7 +31,7 @@ import { listenGrpc, secretMethods } from "./server/grpc.ts";
 import { connectIssuers } from "./server/issuers.ts";
 import { type BrokerKeys, keyOperation, openBrokerKeys } from "./server/keys.ts";
 import { listenOnSocket } from "./server/listen.ts";
-import { connectNats } from "./server/nats.ts";
+import { connectMessaging } from "./server/messaging.ts";
 import { openPolicySource, type PolicySource } from "./server/policy-source.ts";
 import { connectSessions } from "./server/sessions.ts";
 import { connectSpiffe } from "./server/spiffe.ts";
@@ -80,6 +78,7 @@ export async function startServer(config: Config, options: ServerOptions): Promi
     now: clock.now,
   });
   refuseUnknownTargets(config, policies);
+  refuseImpossibleEvents(policies.current().policy, config);
   const state = await openState(config.dataDir, clock);
   try {
     const keys = await openKeys(config, state, log);
@@ -117,7 +116,7 @@ async function serve(
 ): Promise<RunningServer> {
   const { log } = options;
   const parts = await connectParts(config, options, policies, keys, state);
-  const { surface, gateways, feed, evidence, spiffe, nats, onRefused, onFault } = parts;
+  const { surface, gateways, feed, evidence, spiffe, messaging, onRefused, onFault } = parts;
   const { recorder } = state;
   const open = await publicApp(config, log, keys, state, parts);
   const operator = createApp({
@@ -128,7 +127,7 @@ async function serve(
       keyRoutes(keyOperation(keys, config, clock)),
       gatewayListRoutes({ gateways: () => ({ policy: parts.policy().version, gateways: feed.reports.list() }) }),
       verifyRoutes(evidence.verify),
-      ...(nats === undefined ? [] : [natsOperatorRoutes(nats)]),
+      ...messaging.operatorRoutes,
     ],
   });
   await recorder.append([{ kind: "broker.started", data: { version, policy: parts.policy().version } }]);
@@ -145,7 +144,7 @@ async function serve(
     },
     { isServing: () => state.health.problems().length === 0, onFault },
   );
-  await nats?.listen();
+  await messaging.listen();
   const stopTimers = startTimers({ ...parts, keys, policies, recorder, log });
   return {
     url: addressOf(open, config),
@@ -157,7 +156,7 @@ async function serve(
       stopTimers();
       feed.close();
       await Promise.all([grpc?.close(), stopListening(open), stopListening(operator)]);
-      await nats?.close();
+      await messaging.close();
       await spiffe.close();
       await recorder.append([{ kind: "broker.stopped", data: {} }]);
       await state.close();
@@ -189,7 +188,8 @@ async function connectParts(
     log.warn({ detail, reason }, "a gateway's question was refused");
     recordRefusal(detail, reason);
   };
-  const sessions = connectSessions({ ...shared, verify: verifier.verify });
+  const causeOf = connectCauses({ recorder, causes: state.causes, issuers });
+  const sessions = connectSessions({ ...shared, verify: verifier.verify, causeOf });
   const feed = connectGatewayFeed({ ...shared, policy: () => policy().version, onFault });
   const gateways = connectGateways({ ...shared, onAsked: feed.reports.asked, onRefused, onFault });
   const status = () => brokerStatus({ config, policies, issuers, table, version });
@@ -198,6 +198,7 @@ async function connectParts(
     sessions,
     status,
     limits: gateways.limits,
+    publish: (...said) => messaging.publish(...said),
     proofs: createProofVerifier(),
     runner: async (svid) => (await spiffe.verifyRunnerSvid(svid)).spiffeId,
   });
@@ -211,19 +212,32 @@ async function connectParts(
     onRefused,
     onFault,
   });
-  const nats =
-    keys.nats === undefined
-      ? undefined
-      : connectNats({
-          ...shared,
-          natsKeys: keys.nats,
-          sessions,
-          limits: gateways.limits,
-          note: noting(recorder, onFault),
-          onAsked: feed.reports.asked,
-          onFault,
-        });
-  return { timings, policy, sessions, feed, gateways, status, surface, evidence, spiffe, nats, onRefused, onFault };
+  const messaging = connectMessaging({
+    ...shared,
+    natsKeys: keys.nats,
+    causes: state.causes,
+    sessions,
+    limits: gateways.limits,
+    caller: surface.session,
+    note: noting(recorder, onFault),
+    onAsked: feed.reports.asked,
+    onUnauthenticated: onRefused,
+    onFault,
+  });
+  return {
+    timings,
+    policy,
+    sessions,
+    feed,
+    gateways,
+    status,
+    surface,
+    evidence,
+    spiffe,
+    messaging,
+    onRefused,
+    onFault,
+  };
 }
 
 /** Notes what may go unrecorded when nothing can be: it was refused already. */
@@ -274,7 +288,7 @@ async function publicApp(
   log: Logger,
   keys: BrokerKeys,
   state: BrokerState,
-  { surface, gateways, feed, evidence, spiffe, nats, onRefused }: Awaited<ReturnType<typeof connectParts>>,
+  { surface, gateways, feed, evidence, spiffe, messaging }: Awaited<ReturnType<typeof connectParts>>,
 ): Promise<FastifyInstance> {
   const clientScript = await readFile(new URL("../packaging/client/wayleave.sh", import.meta.url), "utf8");
   const { accessToken, assertion, jwtSvid, windows } = keys;
@@ -289,12 +303,7 @@ async function publicApp(
       sessionRoutes(surface.session),
       hookRoutes(surface.hooks),
       svidRoutes(spiffe.routes),
-      ...(nats === undefined
-        ? []
-        : [
-            natsRoutes({ ...surface.session, natsCredential: nats.credential }),
-            natsGatewayRoutes({ gateway: nats.desk, onUnauthenticated: onRefused }),
-          ]),
+      ...messaging.routes,
       gatewayDiscoveryRoutes(feed),
       gatewayLogRoutes(evidence.gatewayLog),
       discoveryRoutes({

@@ -1,7 +1,7 @@
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Connz, monitored } from "./nats-proof-admin.ts";
-import { type AttackLab, type Attacker, startAttackLab, type Witnessed } from "./nats-proof-attack-lab.ts";
+import { type Attacker, type AttackLab, startAttackLab, type Witnessed } from "./nats-proof-attack-lab.ts";
 import { until } from "./nats-proof-world.ts";
 
 /** What a job that was let in tries: GitLab, broker, gateway and nats-server are real, the client says anything. */
@@ -37,7 +37,9 @@ describe("speaking in another's name", () => {
     raw.say(`PUB ${own}.named 1\r\nx\r\n`);
     await until(async () => (await arrived(attacker)).length === 1);
     const [message] = await arrived(attacker);
-    expect(message?.headers["Wayleave-Job"]).toEqual([`gitlab/1042/${attacker.job.job.id} acme/shop ${attacker.session}`]);
+    expect(message?.headers["Wayleave-Job"]).toEqual([
+      `gitlab/1042/${attacker.job.job.id} acme/shop ${attacker.session}`,
+    ]);
     const { connections } = await monitored<Connz>(lab.proof.world, "connz?auth=1");
     const mine = connections.filter(({ name }) => name?.startsWith("boss ("));
     expect(mine.map((each) => each.authorized_user)).toEqual([`gitlab:gitlab:1042:job:${attacker.job.job.id}`]);
@@ -51,8 +53,13 @@ describe("speaking in another's name", () => {
     const raw = await lab.raw();
     raw.say(`CONNECT ${JSON.stringify({ user: "boss", pass: password })}\r\nPING\r\n`);
     await until(() => raw.closed());
-    expect(raw.heard()).toMatch(/^-ERR 'Authorization Violation: the password is for target events, and the user is "boss"/);
-    await lab.records.until("nats.refused", ({ data }) => data.code === "credential_invalid" && /"boss"/.test(data.detail));
+    expect(raw.heard()).toMatch(
+      /^-ERR 'Authorization Violation: the password is for target events, and the user is "boss"/,
+    );
+    await lab.records.until(
+      "nats.refused",
+      ({ data }) => data.code === "credential_invalid" && /"boss"/.test(data.detail),
+    );
   });
 
   test.each([
@@ -68,7 +75,7 @@ describe("speaking in another's name", () => {
     expect(await attacker.say(hpub(`${own}.forged`, [line, "Mine: 1", line]))).toBe("");
     const [message] = await arrived(attacker);
     expect(Object.keys(message?.headers ?? {}).toSorted()).toEqual(["Mine", "Wayleave-Job", "Wayleave-Message"]);
-    expect(message?.headers["Wayleave-Job"]).toHaveLength(1);
+    for (const name of ["Wayleave-Job", "Wayleave-Message"]) expect(message?.headers[name]).toHaveLength(1);
   });
 
   test.each([
@@ -94,7 +101,9 @@ describe("speaking in another's name", () => {
   test("a second CONNECT, with another job's password, ends the connection", async () => {
     const attacker = await lab.attacker();
     const { password } = await (await lab.proof.startJob("acme/worker")).credential();
-    const said = await attacker.say(`CONNECT ${JSON.stringify({ auth_token: password })}\r\nPUB ${own}.second 0\r\n\r\n`);
+    const said = await attacker.say(
+      `CONNECT ${JSON.stringify({ auth_token: password })}\r\nPUB ${own}.second 0\r\n\r\n`,
+    );
     expect(said).toMatch(/^-ERR 'Protocol Violation: a second CONNECT/);
     const { data } = await lab.records.until("nats.refused", ({ session }) => session === attacker.session);
     expect(data).toMatchObject({ code: "second_connect" });
@@ -157,24 +166,33 @@ describe("making others speak", () => {
 });
 
 describe("reading what is not one's own", () => {
-  test.each(["_INBOX_", "_INBOX_*.>", "_INBOX*", ">", "*.>", "*", "$JS.>", "$SYS.>", "$SYS.ACCOUNT.>", "_R_.>", "$KV.x.>"])(
-    "inbox reading: nobody listens to %s",
-    async (form) => {
-      const victim = await lab.proof.startJob("acme/worker");
-      const attacker = await lab.attacker();
-      const subject = form === "_INBOX_" ? `_INBOX_${(await victim.session()).slice(4)}.>` : form;
-      const said = await attacker.say(`SUB ${subject} 1\r\nSUB ${subject} workers 2\r\n`);
-      expect(said.match(/-ERR '(Permissions Violation for Subscription|Protocol Violation)/g)?.length).toBeGreaterThan(0);
-      await answered(victim);
-      expect(attacker.raw.heard()).not.toContain("MSG ");
-      expect(lab.records.of("nats.subscribed", attacker.session)).toEqual([]);
-      if (attacker.raw.closed()) return; // a pattern that is none is no denial, but the end
-      expect((await attacker.denied()).map(({ operation, outcome }) => [operation, outcome])).toEqual([
-        [`sub ${subject}`, "deny"],
-        [`sub ${subject} workers`, "deny"],
-      ]);
-    },
-  );
+  test.each([
+    "_INBOX_",
+    "_INBOX_*.>",
+    "_INBOX*",
+    ">",
+    "*.>",
+    "*",
+    "$JS.>",
+    "$SYS.>",
+    "$SYS.ACCOUNT.>",
+    "_R_.>",
+    "$KV.x.>",
+  ])("inbox reading: nobody listens to %s", async (form) => {
+    const victim = await lab.proof.startJob("acme/worker");
+    const attacker = await lab.attacker();
+    const subject = form === "_INBOX_" ? `_INBOX_${(await victim.session()).slice(4)}.>` : form;
+    const said = await attacker.say(`SUB ${subject} 1\r\nSUB ${subject} workers 2\r\n`);
+    expect(said.match(/-ERR '(Permissions Violation for Subscription|Protocol Violation)/g)?.length).toBeGreaterThan(0);
+    await answered(victim);
+    expect(attacker.raw.heard()).not.toContain("MSG ");
+    expect(lab.records.of("nats.subscribed", attacker.session)).toEqual([]);
+    if (attacker.raw.closed()) return; // a pattern that is none is no denial, but the end
+    expect((await attacker.denied()).map(({ operation, outcome }) => [operation, outcome])).toEqual([
+      [`sub ${subject}`, "deny"],
+      [`sub ${subject} workers`, "deny"],
+    ]);
+  });
 
   test("_INBOX.> is the attacker's own: what others are answered does not come there", async () => {
     const [victim, attacker] = [await lab.proof.startJob("acme/worker"), await lab.attacker()];

@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from "vitest";
-import { monitored } from "./nats-proof-admin.ts";
+import { type Accstatz, monitored } from "./nats-proof-admin.ts";
 import { connectionsOf, journalOf, type Told } from "./nats-proof-journal.ts";
 import {
   askAll,
@@ -26,14 +26,6 @@ roles:
 
 const plan = { plain: 540_000, headers: 190_000, queue: 170_000, requests: 20_000, events: 10_000, python: 40_000 };
 
-interface Accstatz {
-  readonly account_statz: readonly {
-    readonly name: string;
-    readonly received: { readonly msgs: number; readonly bytes: number };
-    readonly sent: { readonly msgs: number; readonly bytes: number };
-  }[];
-}
-
 test("1,000,000 messages of unmodified clients: clients, records and servers count the same", {
   timeout: 180_000,
 }, async () => {
@@ -58,7 +50,7 @@ test("1,000,000 messages of unmodified clients: clients, records and servers cou
   const records = await journalOf(proof.world);
   const told = connectionsOf(records);
   const sum = sumOf([...clients.counts.values()]);
-  console.log(
+  print(
     `${sum.published.toLocaleString("en")} published, ${sum.delivered.toLocaleString("en")} delivered by ${told.length} connections in ${seconds.toFixed(1)} s, every one recorded before it was forwarded`,
   );
 
@@ -151,3 +143,5 @@ async function openClients({ world }: NatsProof): Promise<number> {
   const { connections } = await monitored<{ connections: readonly { name?: string }[] }>(world, "connz");
   return connections.filter(({ name = "" }) => !name.startsWith("wayleave-")).length;
 }
+
+const print = (line: string) => process.stdout.write(`${line}\n`);

@@ -14,8 +14,8 @@ import type { NatsWorld } from "../demo/nats-world.ts";
 import type { NatsGatewayConfig } from "../src/config/config.ts";
 import { openKeyChain } from "../src/credential/key-chain.ts";
 import type { StoredKey } from "../src/credential/key-file.ts";
-import { natsKeyFile } from "../src/credential/nats-key-file.ts";
 import { encodeNatsJwt } from "../src/credential/nats-jwt.ts";
+import { natsKeyFile } from "../src/credential/nats-key-file.ts";
 import { type NatsKeys, openNatsKeys } from "../src/credential/nats-keys.ts";
 import { createNkey, type Nkey } from "../src/credential/nats-nkey.ts";
 
@@ -141,8 +141,18 @@ export interface Connz {
     readonly subscriptions: number;
     readonly account?: string;
     readonly authorized_user?: string;
+    /** Of the key that signed its user. */
+    readonly issuer_key?: string;
     readonly in_msgs: number;
     readonly out_msgs: number;
+  }[];
+}
+
+export interface Accstatz {
+  readonly account_statz: readonly {
+    readonly name: string;
+    readonly received: { readonly msgs: number; readonly bytes: number };
+    readonly sent: { readonly msgs: number; readonly bytes: number };
   }[];
 }
 

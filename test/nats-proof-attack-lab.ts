@@ -56,6 +56,15 @@ export interface Attacker {
 /** An installation under attack, with an echo service and a stream of the account's own. */
 export async function startAttackLab(options: Partial<NatsProofOptions> = {}): Promise<AttackLab> {
   const proof = await startProof({ policy: attackPolicy, projects: ["acme/shop", "acme/worker"], ...options });
+  try {
+    return await attackLab(proof);
+  } catch (error) {
+    await proof.close();
+    throw error;
+  }
+}
+
+async function attackLab(proof: NatsProof): Promise<AttackLab> {
   const { broker } = proof.world;
   if (broker === undefined) throw new TypeError("the broker runs in this process");
   const records = await followRecords({ broker });

@@ -34,7 +34,9 @@ describe.each(["operator", "config"] as const)("in %s mode", { timeout: 90_000 }
     const client = await job.connect();
     const release = tap.hold("wayleave-callout");
     const why = await newcomer(lab);
-    expect(why).toMatch(/^Gateway Unavailable: nats-server (refused the gateway.s ticket: its auth callout is away|waited too long)/);
+    expect(why).toMatch(
+      /^Gateway Unavailable: nats-server (refused the gateway.s ticket: its auth callout is away|waited too long)/,
+    );
     await lab.records.until("nats.refused", ({ data }) => data.code === "broker_unreachable");
     client.publish("build.status.1042.still", "here");
     await client.flush();
@@ -59,15 +61,18 @@ describe.each(["operator", "config"] as const)("in %s mode", { timeout: 90_000 }
   test.each([
     ["in the queue group", "wayleave"],
     ["outside it", undefined],
-  ])("a second responder %s that says no to everybody: nobody gets other rights, and when it leaves all is as before", async (_, queue) => {
-    const lab = await start();
-    const stop = await contradict(lab, queue);
-    // Whoever answers first is heard: a job is let in as itself, or not at all.
-    do expect(await newcomer(lab)).toMatch(/^let in$|^Gateway Unavailable: nats-server refused/);
-    while (stop.asked() === 0);
-    await stop();
-    expect(await newcomer(lab)).toBe("let in");
-  });
+  ])(
+    "a second responder %s that says no to everybody: nobody gets other rights, and when it leaves all is as before",
+    async (_, queue) => {
+      const lab = await start();
+      const stop = await contradict(lab, queue);
+      // Whoever answers first is heard: a job is let in as itself, or not at all.
+      do expect(await newcomer(lab)).toMatch(/^let in$|^Gateway Unavailable: nats-server refused/);
+      while (stop.asked() === 0);
+      await stop();
+      expect(await newcomer(lab)).toBe("let in");
+    },
+  );
 
   test("a second responder without the keys, whatever it answers, lets nobody in", async () => {
     const lab = await start();

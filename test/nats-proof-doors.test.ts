@@ -1,10 +1,15 @@
-import { connect, credsAuthenticator, tokenAuthenticator, usernamePasswordAuthenticator } from "@nats-io/transport-node";
+import {
+  connect,
+  credsAuthenticator,
+  tokenAuthenticator,
+  usernamePasswordAuthenticator,
+} from "@nats-io/transport-node";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import type { MergeRequest } from "../demo/gitlab/types.ts";
 import { connectBare } from "./nats-bare-client.ts";
-import { type Connz, monitored } from "./nats-proof-admin.ts";
+import { type Connz, identitiesOf, monitored } from "./nats-proof-admin.ts";
 import { type AttackLab, startAttackLab } from "./nats-proof-attack-lab.ts";
-import { tapServer } from "./nats-proof-tap.ts";
+import { type Shown, tapServer } from "./nats-proof-tap.ts";
 import { until } from "./nats-proof-world.ts";
 
 /** Who is let in: at the gateway and, past it, at nats-server itself. */
@@ -26,7 +31,8 @@ const enter = (token: string) =>
     (error: unknown) => (error instanceof Error ? error.message : String(error)),
   );
 
-const refused = (says: RegExp) => lab.records.until("nats.refused", ({ data }) => says.test(`${data.code} ${data.detail}`));
+const refused = (says: RegExp) =>
+  lab.records.until("nats.refused", ({ data }) => says.test(`${data.code} ${data.detail}`));
 
 /** Connections of jobs at the server itself. */
 async function atServer(): Promise<number> {
@@ -70,10 +76,18 @@ describe("nats-server itself takes nobody", () => {
     const { shown, pass } = await caught;
     expect(shown.auth_token).toMatch(/^wlt_/);
     // Before the gateway could use it, alone and with the gateway's signature of another nonce.
-    for (const stolen of [{ auth_token: shown.auth_token }, shown]) {
-      const thief = await connectBare(tap.server.port, () => stolen);
+    const keys = await identitiesOf(lab.proof.world);
+    const thieves: readonly ((nonce: string) => Partial<Shown>)[] = [
+      () => ({ auth_token: shown.auth_token }),
+      () => shown,
+      // Whoever could sign as the gateway, too: the ticket is good on one connection only.
+      (nonce) => ({ ...shown, proxy_sig: keys.proxy.sign(Buffer.from(nonce)).toString("base64url") }),
+    ];
+    for (const stolen of thieves) {
+      const thief = await connectBare(tap.server.port, ({ nonce }) => stolen(nonce));
       expect(thief.outcome).toMatch(/^-ERR 'Authorization Violation'/);
     }
+    await refused(/^ticket_elsewhere /);
     pass();
     const own = await client;
     await own.flush();
@@ -103,7 +117,9 @@ describe("the gateway takes nobody", () => {
   test("with a CI token that its job used over HTTP, and traces it by its fingerprint", async () => {
     const job = await lab.proof.startJob("acme/shop");
     await job.session();
-    expect(await enter(job.token)).toMatch(/This token was first used \S+ by ses_\w+ .*give what `wayleave nats env` prints/);
+    expect(await enter(job.token)).toMatch(
+      /This token was first used \S+ by ses_\w+ .*give what `wayleave nats env` prints/,
+    );
     const { data } = await refused(/^subject_token_replayed/);
     expect(data.token).toMatch(/^fp_/);
     expect(JSON.stringify(data)).not.toContain(job.token.split(".")[2]);
@@ -166,7 +182,9 @@ describe("the gateway takes nobody", () => {
       ...{ sourceBranch: "feature/x", sourceProject: fork, author: people.dana },
     });
     const job = await lab.proof.startJob("acme/shop", { source: "merge_request_event", mergeRequest });
-    expect(await enter(job.token)).toBe("Authorization Violation: No role of this job names a NATS target of gateway bus.");
+    expect(await enter(job.token)).toBe(
+      "Authorization Violation: No role of this job names a NATS target of gateway bus.",
+    );
     await refused(/^access_denied No role of this job/);
   });
 });
@@ -174,5 +192,6 @@ describe("the gateway takes nobody", () => {
 test("no secret that was presented is in any record", async () => {
   const text = JSON.stringify(lab.records.seen);
   expect(text).toContain("nats.refused");
-  for (const form of [/wln_[\w-]{20}/, /wlt_[\w-]{20}/, /eyJ[\w-]{20,}\.eyJ/, /SU[A-Z2-7]{56}/]) expect(text).not.toMatch(form);
+  for (const form of [/wln_[\w-]{20}/, /wlt_[\w-]{20}/, /eyJ[\w-]{20,}\.eyJ/, /SU[A-Z2-7]{56}/])
+    expect(text).not.toMatch(form);
 });

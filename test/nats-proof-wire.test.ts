@@ -1,6 +1,6 @@
 import { connect as connectTcp } from "node:net";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { type AttackLab, type Attacker, startAttackLab, type Witnessed } from "./nats-proof-attack-lab.ts";
+import { type Attacker, type AttackLab, startAttackLab, type Witnessed } from "./nats-proof-attack-lab.ts";
 import { until } from "./nats-proof-world.ts";
 
 /** Bytes that are no honest client's, at a whole installation. */

@@ -118,11 +118,7 @@ async function addGateway(world: NatsWorld, name: string): Promise<void> {
   await world.startBroker();
 }
 
-async function startCi(
-  brokerUrl: string,
-  ca: Parameters<NatsWorldOptions["ci"]>[1],
-  paths: readonly string[],
-) {
+async function startCi(brokerUrl: string, ca: Parameters<NatsWorldOptions["ci"]>[1], paths: readonly string[]) {
   const gitlab = await startGitlab({ now: Date.now, root: "/gitlab", tls: ca.issue(["localhost", "127.0.0.1"]) });
   const people = { dana: gitlab.createUser({ username: "dana" }), lee: gitlab.createUser({ username: "lee" }) };
   const signingToken = `whsec_${randomBytes(32).toString("base64")}`;

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import type { HookEvent, HookRequest } from "../ci/provider.ts";
+import type { BuildStatus } from "../core/build-status.ts";
 import { WayleaveError } from "../core/errors.ts";
 import type { AuditEvent } from "../core/record.ts";
 import { problem } from "./problem.ts";
@@ -8,8 +9,13 @@ import { problem } from "./problem.ts";
 export interface RegisteredHook {
   readonly issuer: string;
   readonly name: string;
+  /** NATS target that hears of each status. */
+  readonly events?: string;
   /** Authenticates and reads a delivery. Throws `webhook_refused` or `webhook_malformed`. */
-  read(request: HookRequest, nowMs: number): { readonly event: HookEvent; readonly delivery?: string };
+  read(
+    request: HookRequest,
+    nowMs: number,
+  ): { readonly event: HookEvent; readonly delivery?: string; readonly status?: BuildStatus };
   /** True where the hook's secret is registered for this project, whatever path the hook's own words give it. */
   covers(projectId: string): boolean;
 }
@@ -22,6 +28,8 @@ export interface HookRouteDeps {
   /** Facts of the project's sessions are read again; resolves when they are. */
   changed(issuer: string, projectId: string): Promise<number>;
   note(event: AuditEvent): string;
+  /** Publishes a status for whoever listens. Must not throw, and nobody waits for it: an end must act whatever NATS does. */
+  publish(issuer: string, target: string, status: BuildStatus, delivery: string | undefined): void;
 }
 
 const maxHookBytes = 25 * 1024 * 1024; // what gitlab.com sends at most
@@ -56,8 +64,11 @@ export function hookRoutes(deps: HookRouteDeps) {
   };
 
   async function deliver(hook: RegisteredHook, request: HookRequest): Promise<string> {
-    const { event, delivery } = hook.read(request, deps.now());
+    const { event, delivery, status } = hook.read(request, deps.now());
     const effect = await act(hook, event);
+    if (hook.events !== undefined && status !== undefined && hook.covers(status.projectId)) {
+      deps.publish(hook.issuer, hook.events, status, delivery);
+    }
     const sent = delivery === undefined ? {} : { delivery: delivery.slice(0, 80) };
     deps.note({ kind: "webhook.accepted", data: { issuer: hook.issuer, event: describe(event), effect, ...sent } });
     return effect;

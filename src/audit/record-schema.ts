@@ -50,6 +50,10 @@ const identity = z
       })
       .exactOptional(),
     fork: z.enum(["yes", "no", "unknown"]),
+    cause: z
+      .strictObject({ event: text, session: text, job: text, project: text, depth: count })
+      .describe("the message that started its pipeline")
+      .exactOptional(),
     attributes: z.record(text, z.union([text, z.boolean(), texts])),
     variables: z.record(text, text),
   })

@@ -26,6 +26,11 @@ const stateKindList = [
   "key.activated",
   "key.retired",
   "key.revoked",
+  "event.pending",
+  "event.started",
+  "event.refused",
+  "event.dead",
+  "event.retried",
 ] as const satisfies readonly RecordKind[];
 
 /** Kinds that carry state: sessions, tombstones, revocations, pins and signing keys are folds over them. */

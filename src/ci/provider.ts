@@ -1,5 +1,7 @@
+import type { BuildStatus } from "../core/build-status.ts";
 import type { FactValue } from "../core/fact.ts";
 import type { IssuerType, JobIdentity, SelectorField } from "../core/identity.ts";
+import type { PipelineStarter } from "../core/pipeline-start.ts";
 
 /** Where an issuer stands: its configured name and its exact `iss`. */
 export interface IssuerRef {
@@ -67,6 +69,18 @@ export interface CiApiOptions {
   readonly timeoutMs: number;
 }
 
+/** What a CI's pipelines are started and found with; each CI takes the credentials it knows. */
+export interface StarterOptions extends Omit<CiApiOptions, "token"> {
+  /** Credentials that are good for one project each, by its path. */
+  readonly projects: Readonly<Record<string, string>>;
+  /** One that is good for all. */
+  readonly token?: string;
+  /** The read credential of `api`. */
+  readonly readToken?: string;
+  /** ms since the epoch. */
+  now(): number;
+}
+
 /** One CI, as data and small functions. Signature, `iss`, `aud`, `exp`, `nbf` and replay are checked elsewhere, once. */
 export interface Provider {
   readonly type: IssuerType;
@@ -97,6 +111,10 @@ export interface Provider {
     nowMs: number,
   ): { readonly event: HookEvent; readonly delivery?: string };
   api(options: CiApiOptions): CiApi;
+  /** Starts pipelines there. */
+  starter(options: StarterOptions): PipelineStarter;
+  /** The status that an authenticated webhook's body tells of; undefined for every other body. */
+  buildStatus(body: unknown): BuildStatus | undefined;
   /** API base for an issuer URL, where configuration names none. */
   apiUrl(issuerUrl: string): string;
 }

@@ -163,7 +163,6 @@ function connectedCells(row: RowOf<"connected">): Cells {
 
 function disconnectedCells(row: RowOf<"disconnected">): Cells {
   const { reason, detail, denied, recorded, published, server, server_agrees } = row;
-  const why = `${reason.replaceAll("_", " ")}${detail === undefined ? "" : `, ${detail}`}`;
   const lost = recorded !== undefined && !sameCount(recorded, published);
   const records = lost
     ? { text: `its records have ${countText(recorded)} published`, colour: "red" as const }
@@ -177,7 +176,8 @@ function disconnectedCells(row: RowOf<"disconnected">): Cells {
   return {
     what: "close",
     colour: "bold",
-    text: `${why}: ${totalsText(row)}, ${thousands(denied)} denied`,
+    // The detail says what the reason says, and more.
+    text: `${detail ?? reason.replaceAll("_", " ")}; ${totalsText(row)}, ${thousands(denied)} denied`,
     more: [records, counted],
   };
 }

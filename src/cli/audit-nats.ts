@@ -87,10 +87,12 @@ class Totals {
   #delivered = 0;
   #denied = 0;
   #wrong = 0;
+  #direct = 0;
   #rows = 0;
 
   add(row: NatsRow): void {
     this.#rows++;
+    if (row.type === "connected" && row.mode === "direct") this.#direct++;
     if (row.type === "published") this.#published += (row.last ?? row.number) - row.number + 1;
     if (row.type === "delivered") this.#delivered++;
     if (row.type === "delivered_count") this.#delivered += row.messages;
@@ -102,6 +104,8 @@ class Totals {
     if (this.#rows === 0) return "nothing over NATS\n";
     const wrong = this.#wrong === 0 ? "" : `, ${count(this.#wrong, "contradiction")}: see wayleave verify`;
     const sums = `${thousands(this.#published)} published, ${thousands(this.#delivered)} delivered, ${thousands(this.#denied)} denied`;
-    return `\n${count(connections, "connection")}: ${sums}${wrong}\n`;
+    const direct =
+      this.#direct === 0 ? "" : `\nnot recorded: what came over ${count(this.#direct, "direct connection")}`;
+    return `\n${count(connections, "connection")}: ${sums}${wrong}${direct}\n`;
   }
 }

@@ -2,7 +2,6 @@ import { WayleaveError } from "../core/errors.ts";
 import { type CliCommand, caOption, type Input, idTokenOption, jsonOption, printJson } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { sessionOptions } from "./exec.ts";
-import type { Caller } from "./job/broker.ts";
 import { printable } from "./terminal.ts";
 
 /** What the broker takes at /v1/events. */
@@ -20,10 +19,6 @@ interface Emitted {
   readonly target: string;
   readonly subject: string;
   readonly record: string;
-}
-
-interface EmitBroker {
-  emit(caller: Caller, body: EmitBody): Promise<Emitted>;
 }
 
 export const emit: CliCommand = {
@@ -55,9 +50,9 @@ export const emit: CliCommand = {
     const targets = body.target === undefined ? [] : [body.target];
     const session = await jobSession(io, { ...sessionOptions(input), targets });
     try {
-      const broker = session.broker as unknown as EmitBroker;
+      const { broker } = session;
       // The key makes the request safe to repeat where an answer was lost.
-      const emitted = await retrying(io, () => broker.emit(session.caller, body));
+      const emitted = await retrying(io, () => broker.emit<Emitted>(session.caller, body));
       if (input.flag("json")) printJson(io, emitted);
       else
         io.stdout.write(

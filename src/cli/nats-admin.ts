@@ -4,6 +4,7 @@ import { type CliCommand, configOption, type Input } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { connectOperator } from "./operator.ts";
 import { pickGateway } from "./rendered-files.ts";
+import { labelled, painter } from "./terminal.ts";
 
 export const natsAdmin: CliCommand = {
   path: ["nats", "admin"],
@@ -21,7 +22,7 @@ export const natsAdmin: CliCommand = {
   ],
   examples: ["nats admin --account CI --out ci-admin.creds", "nats admin --account CI --ttl 60 --out ci-admin.creds"],
   async run(io, input) {
-    const { account, path, minutes } = await asked(io, input);
+    const { account, out, path, minutes } = await asked(io, input);
     const { loadWholeConfig } = await import("./load-config.ts");
     const config = await loadWholeConfig(io, input);
     const all = config.gateways.flatMap((gateway) => (gateway.kind === "nats" ? [gateway] : []));
@@ -39,7 +40,7 @@ export const natsAdmin: CliCommand = {
         const { code } = cause as NodeJS.ErrnoException;
         throw new WayleaveError("invalid_request", `${path} cannot be written (${code}). Correct --out.`, { cause });
       }
-      io.stdout.write(`${path}: account ${account} at ${found.url} until ${found.expires_at}, as ${found.key}\n`);
+      io.stdout.write(`wrote ${path}\n${told(io, found, { account, out })}`);
       return 0;
     } finally {
       await operator.close();
@@ -56,5 +57,15 @@ async function asked(io: CommandIo, input: Input) {
     throw new WayleaveError("invalid_request", `--ttl is 1 to 60 minutes, not ${JSON.stringify(ttl)}.`);
   }
   const { resolve } = await import("node:path");
-  return { account, minutes, path: resolve(io.cwd, out) };
+  return { account, minutes, out, path: resolve(io.cwd, out) };
+}
+
+/** Where the file is good, until when, by which key the servers will know whoever uses it, and what it is for. */
+function told(io: CommandIo, found: NatsAdminResponse, { account, out }: { account: string; out: string }): string {
+  return labelled(painter(io, io.stdout), [
+    { label: "account", text: `${account} at ${found.url}` },
+    { label: "until", text: found.expires_at },
+    { label: "key", text: found.key },
+    { label: "next", text: `nats --server ${found.url} --creds ${out} stream add` },
+  ]);
 }

@@ -1,7 +1,7 @@
 import { WayleaveError } from "../core/errors.ts";
 import { type CliCommand, type CliWord, caOption, type Input, idTokenOption } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
-import { refuseTraced, sessionOptions } from "./exec.ts";
+import { sessionOptions } from "./exec.ts";
 import type { NatsAnswer } from "./job/broker.ts";
 
 const formats = ["sh", "dotenv", "json", "url"] as const;
@@ -16,9 +16,9 @@ export const natsEnv: CliCommand = {
   path: ["nats", "env"],
   summary: "print how this job connects to NATS: address, user and password",
   details: [
-    "Prints NATS_URL, NATS_USER and NATS_PASSWORD, which NATS clients and the nats command know. The password is a SECRET, and " +
-      "printing it is what this command is for: read it into the shell as below, and it is in no log. To a terminal, and under " +
-      "CI_DEBUG_TRACE, nothing is printed.",
+    "Prints NATS_URL, NATS_USER and NATS_PASSWORD, which the nats command reads; other clients are handed them. The password is a " +
+      'SECRET, and printing it is what this command is for: eval "$(wayleave nats env)" keeps it out of the log. To a terminal, ' +
+      "and under CI_DEBUG_TRACE, nothing is printed.",
     "It is good at this one gateway only, for any number of connections, for as long as the job's session is active. The same " +
       "session always gets the same password.",
   ],
@@ -48,6 +48,15 @@ function formatOf(text: string): Format {
   const format = formats.find((known) => known === text);
   if (format !== undefined) return format;
   throw new WayleaveError("invalid_request", `--format ${JSON.stringify(text)} is none of ${formats.join(", ")}.`);
+}
+
+/** A trace shows what each command of the script is given. */
+function refuseTraced({ env }: Pick<CommandIo, "env">): void {
+  if (env.CI_DEBUG_TRACE !== "true") return;
+  throw new WayleaveError(
+    "invalid_request",
+    "CI_DEBUG_TRACE is on, so the password would be printed. Use `wayleave exec --target` or `wayleave nats creds`.",
+  );
 }
 
 function refuseTerminal({ stdout }: Pick<CommandIo, "stdout">): void {

@@ -29,8 +29,26 @@ function issuerChecks(document: ConfigDocument, path: KeyPath, issuer: Loose): r
   return [
     ...misleadingName(document, path, issuer),
     ...(issuer.api === undefined ? [] : secretPair(document, [...path, "api"], "token", true)),
+    ...startChecks(document, [...path, "start"], issuer),
     ...duplicateNames(document, [...path, "webhooks"], hooks),
     ...hooks.flatMap((hook, at) => webhookChecks(document, [...path, "webhooks", at], hook)),
+  ];
+}
+
+/** GitLab has a trigger token for each project, Buildkite one API token. */
+function startChecks(document: ConfigDocument, path: KeyPath, { start, type }: Loose): readonly Diagnostic[] {
+  if (start === undefined) return [];
+  const { projects } = asMap(start);
+  if (type === "buildkite") return secretPair(document, path, "token", true);
+  const found = Object.keys(asMap(projects)).flatMap((project) =>
+    secretPair(document, [...path, "projects", project], "token", true),
+  );
+  const alone = secretKeys("token").find((key) => asMap(start)[key] !== undefined);
+  if (alone === undefined) return found;
+  const help = "write projects: { acme/deploy: { token_file: … } }: a trigger token is good for one project";
+  return [
+    ...found,
+    error("start_token_misplaced", `${keyName(path)} is of GitLab`, document.keyAt([...path, alone]), help),
   ];
 }
 

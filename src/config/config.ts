@@ -47,6 +47,13 @@ export interface IssuerConfig {
   /** Uploaded public keys: nothing is fetched from this issuer. */
   readonly jwks?: { readonly keys: readonly Readonly<Record<string, unknown>>[] };
   readonly api?: { readonly url?: string; readonly token: string };
+  /** What events start pipelines with. */
+  readonly start?: {
+    /** GitLab: trigger tokens by project path. */
+    readonly projects: Readonly<Record<string, string>>;
+    /** Buildkite: an API token. */
+    readonly token?: string;
+  };
   readonly webhooks: readonly WebhookConfig[];
 }
 
@@ -56,6 +63,8 @@ export interface WebhookConfig {
   readonly projects: readonly string[];
   /** Paths, with everything below. */
   readonly groups: readonly string[];
+  /** NATS target that hears of each status. */
+  readonly events?: string;
   readonly token?: string;
   readonly signingToken?: string;
 }

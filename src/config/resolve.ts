@@ -96,8 +96,20 @@ function resolveIssuer(
             token: read.secret(issuer.api, "token", [...path, "api"]) ?? "",
           },
         }),
+    ...(issuer.start === undefined ? {} : { start: resolveStart(issuer.start, [...path, "start"], read) }),
     webhooks: (issuer.webhooks ?? []).map((hook, at) => resolveWebhook(hook, [...path, "webhooks", at], read)),
   };
+}
+
+type RawStart = NonNullable<ConfigFile["issuers"][number]["start"]>;
+
+function resolveStart(start: RawStart, path: KeyPath, read: Reader): NonNullable<IssuerConfig["start"]> {
+  const token = read.secret(start, "token", path);
+  const projects = Object.entries(start.projects ?? {}).map(([project, holder]): [string, string] => [
+    project,
+    read.secret(holder, "token", [...path, "projects", project]) ?? "",
+  ]);
+  return { projects: Object.fromEntries(projects), ...(token === undefined ? {} : { token }) };
 }
 
 type RawWebhook = NonNullable<ConfigFile["issuers"][number]["webhooks"]>[number];
@@ -109,6 +121,7 @@ function resolveWebhook(hook: RawWebhook, path: KeyPath, read: Reader): WebhookC
     name: hook.name,
     projects: hook.projects ?? [],
     groups: hook.groups ?? [],
+    ...(hook.events === undefined ? {} : { events: hook.events }),
     ...(token === undefined ? {} : { token }),
     ...(signingToken === undefined ? {} : { signingToken }),
   };

@@ -15,6 +15,13 @@ const Webhook = z.strictObject({
       "Paths of the groups it may speak for, with everything below (Buildkite: the organization). Default: none.",
     )
     .optional(),
+  events: z
+    .string()
+    .min(1)
+    .describe(
+      "NATS target where each job and pipeline status it tells of is published, on build.status.<project id>.<pipeline id>.<status>. Default: not published.",
+    )
+    .optional(),
   token_file: secretFile("the webhook's secret token"),
   token: secret("the webhook's secret token", "token_file"),
   signing_token_file: secretFile("the webhook's signing token"),
@@ -25,6 +32,21 @@ const Api = z.strictObject({
   url: url("Base of the CI's REST API. Default: where the CI's own documentation puts it.").optional(),
   token_file: secretFile("a read-only API token"),
   token: secret("a read-only API token", "token_file"),
+});
+
+const Start = z.strictObject({
+  projects: z
+    .record(
+      z.string().min(1),
+      z.strictObject({
+        token_file: secretFile("a pipeline trigger token of the project"),
+        token: secret("a pipeline trigger token of the project", "token_file"),
+      }),
+    )
+    .describe("GitLab: projects that events may start pipelines in, by path, each with a trigger token. Default: none.")
+    .optional(),
+  token_file: secretFile("Buildkite: an API token with write_builds and read_builds"),
+  token: secret("Buildkite: an API token with write_builds and read_builds", "token_file"),
 });
 
 const Issuer = z.strictObject({
@@ -46,6 +68,9 @@ const Issuer = z.strictObject({
   ).optional(),
   api: Api.describe(
     "Credential for the CI's API: without it, facts such as `change.merged` are missing. Default: none.",
+  ).optional(),
+  start: Start.describe(
+    "Credentials by which policy's `events` start pipelines here. Default: none, so none can.",
   ).optional(),
   webhooks: z.array(Webhook).describe("Webhooks that may say a job is over. Default: none.").optional(),
 });

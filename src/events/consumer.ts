@@ -7,6 +7,8 @@ export interface ConsumerDeps {
   readonly engine: Pick<EventEngine, "handle">;
   /** Opens the event's source; it is opened again where it fails. */
   open(): Promise<EventSource>;
+  /** Sequence numbers of messages whose pipeline an earlier run may have started. */
+  pending(): readonly number[];
   /** How often a message that is worked on must be said to be, ms: well below the consumer's time to acknowledge. */
   readonly workingMs: number;
   /** Resolves after so many ms, or as soon as the signal aborts. */
@@ -33,7 +35,10 @@ export function runConsumer(event: string, deps: ConsumerDeps): RunningConsumer 
   async function run(): Promise<void> {
     while (!stopping.signal.aborted) {
       try {
-        source ??= await deps.open();
+        if (source === undefined) {
+          source = await deps.open();
+          await resume(source);
+        }
         const delivery = await source.next();
         problem = undefined;
         failures = 0;
@@ -47,6 +52,14 @@ export function runConsumer(event: string, deps: ConsumerDeps): RunningConsumer 
       }
     }
     await shut();
+  }
+
+  /** At once, and not when the stream delivers them again: the CI knows already what became of them. */
+  async function resume(from: EventSource): Promise<void> {
+    for (const sequence of deps.pending()) {
+      const message = await from.find(sequence);
+      if (message !== undefined) await deps.engine.handle(event, message, async () => false);
+    }
   }
 
   async function bring(delivery: Delivery): Promise<void> {

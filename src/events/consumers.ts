@@ -51,6 +51,11 @@ export function createEventConsumers(deps: EventConsumersDeps): EventConsumers {
         const current = deps.rules().find(({ name }) => name === rule.name) ?? rule;
         return deps.open(current, deps.table.resumeFrom(rule.name), (message) => void exhausted(rule.name, message));
       },
+      pending: () =>
+        deps.table
+          .unsettled()
+          .filter(({ state, open, message }) => state === "pending" && open && message.event === rule.name)
+          .map(({ message }) => message.sequence),
       workingMs: deps.workingMs,
       pause: deps.pause,
       onFault: deps.onFault,

@@ -4,6 +4,7 @@ import { providers } from "../ci/providers.ts";
 import type { Config, IssuerConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
+import type { PipelineStarter } from "../core/pipeline-start.ts";
 import { createKeySource, type KeySource } from "../identity/jwks.ts";
 import { trustingFetch } from "../identity/trusting-fetch.ts";
 import { createVerifier, type Verifier } from "../identity/verify.ts";
@@ -17,12 +18,16 @@ export interface ConnectedIssuer {
   readonly keys: KeySource;
   readonly access: IssuerAccess;
   readonly hooks: readonly RegisteredHook[];
+  /** Present with a credential to start pipelines. */
+  readonly starter?: PipelineStarter;
 }
 
 /** The verified path of a project id, where one of its jobs has been seen. */
 type PathOf = (issuer: string, projectId: string) => string | undefined;
 
 const apiTimeoutMs = 5_000;
+/** A start takes longer than a look-up; what counts as lost is measured by this. */
+const startTimeoutMs = 10_000;
 
 /** Every configured issuer with its keys, API and webhooks, and one verifier over all of them. Fetches nothing yet. */
 export function connectIssuers(
@@ -64,11 +69,24 @@ function connect(config: IssuerConfig, clock: Clock, pathOf: PathOf): ConnectedI
           fetch,
           timeoutMs: apiTimeoutMs,
         });
+  const baseUrl = config.api?.url ?? provider.apiUrl(url);
   return {
     name: config.name,
     url,
     provider,
     keys,
+    ...(config.start === undefined
+      ? {}
+      : {
+          starter: provider.starter({
+            ...config.start,
+            ...(config.api === undefined ? {} : { readToken: config.api.token }),
+            baseUrl,
+            fetch,
+            timeoutMs: startTimeoutMs,
+            now: clock.now,
+          }),
+        }),
     access: {
       renewable: provider.renewable,
       maxTokenLifeMs: provider.maxTokenLifeSeconds * 1000,
@@ -77,15 +95,16 @@ function connect(config: IssuerConfig, clock: Clock, pathOf: PathOf): ConnectedI
     hooks: config.webhooks.map((hook) => ({
       issuer: config.name,
       name: hook.name,
-      read: (request, nowMs) =>
-        provider.hook(
-          request,
-          {
-            ...(hook.token === undefined ? {} : { token: hook.token }),
-            ...(hook.signingToken === undefined ? {} : { signing: hook.signingToken }),
-          },
-          nowMs,
-        ),
+      ...(hook.events === undefined ? {} : { events: hook.events }),
+      read(request, nowMs) {
+        const secrets = {
+          ...(hook.token === undefined ? {} : { token: hook.token }),
+          ...(hook.signingToken === undefined ? {} : { signing: hook.signingToken }),
+        };
+        const found = provider.hook(request, secrets, nowMs);
+        const status = hook.events === undefined ? undefined : provider.buildStatus(jsonOf(request.body));
+        return status === undefined ? found : { ...found, status };
+      },
       // A path in a hook is its sender's word. Only the path that this project's own tokens proved counts.
       covers: (id) => {
         const path = pathOf(config.name, id);
@@ -94,4 +113,13 @@ function connect(config: IssuerConfig, clock: Clock, pathOf: PathOf): ConnectedI
       },
     })),
   };
+}
+
+/** Of an authenticated delivery; undefined for what is no JSON, which tells of no status. */
+function jsonOf(body: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(body));
+  } catch {
+    return undefined;
+  }
 }

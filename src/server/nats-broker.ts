@@ -51,6 +51,8 @@ export interface NatsBrokerDeps extends NatsDeps {
   /** A connection is about to be authenticated: no system account that hears of it is to take it for a stranger. */
   announce(serverId: string, cid: number): void;
   readonly open: OpenConnections;
+  /** Public keys of users that the broker made for itself and for operators. */
+  readonly ownUsers: ReadonlySet<string>;
 }
 
 /** The broker's half of one NATS gateway: who may come, and the servers that ask it about every client. */
@@ -95,6 +97,7 @@ export function openNatsBroker(deps: NatsBrokerDeps, gateway: NatsGatewayConfig,
     clock,
     callout,
     onStranger: ({ account, user, host }) => {
+      if (deps.ownUsers.has(user)) return;
       noteRefusal({
         code: "connection_unannounced",
         detail: `${user || "somebody"} is in account ${account} without having come through the gateway`,

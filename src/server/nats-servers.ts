@@ -137,10 +137,7 @@ interface HeldConnection {
 /** How long until the next attempt where nats.js itself gave up, such as for a server that refuses these keys. */
 const againMs = 1_000;
 
-function holdConnection(
-  { gateway, keys, clock, onFault }: NatsServersOptions,
-  as: { readonly account: Nkey; readonly user: Nkey; readonly name: string },
-): HeldConnection {
+function holdConnection({ gateway, keys, clock, onFault }: NatsServersOptions, as: OwnUser): HeldConnection {
   let state = { connected: false, since: clock.now() };
   let closing = false;
   let current: NatsConnection | undefined;
@@ -154,7 +151,7 @@ function holdConnection(
     while (!closing) {
       try {
         // Not nats.js's own waiting for the first connection: that one could not be stopped.
-        const connection = await connect({ ...connectionOptions(gateway, as), waitOnFirstConnect: false });
+        const connection = await connectAs(gateway, as);
         if (closing) {
           await connection.close();
           return undefined;
@@ -203,11 +200,23 @@ function holdConnection(
   };
 }
 
+/** One connection as one of the broker's own users, tried for as long as nats.js does. */
+export function connectAs(gateway: NatsGatewayConfig, as: OwnUser): Promise<NatsConnection> {
+  return connect({ ...connectionOptions(gateway, as), waitOnFirstConnect: false });
+}
+
+/** A user of the broker: its account signs for it. */
+export interface OwnUser {
+  readonly account: Nkey;
+  readonly user: Nkey;
+  readonly name: string;
+}
+
 const unlimited = { subs: -1, data: -1, payload: -1, pub: { allow: [">"] }, sub: { allow: [">"] } };
 
 function connectionOptions(
   { servers, serverCa, authentication }: NatsGatewayConfig,
-  { account, user, name }: { readonly account: Nkey; readonly user: Nkey; readonly name: string },
+  { account, user, name }: OwnUser,
 ): ConnectionOptions {
   const seed = new TextEncoder().encode(user.seed);
   const tls = servers.some((server) => server.tls);

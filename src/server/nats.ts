@@ -10,6 +10,7 @@ import { createNatsGateway, type NatsGateway } from "../gateway/nats/gateway.ts"
 import type { RenderedNats } from "../gateway/nats/render.ts";
 import type { NatsStatusResponse } from "../gateway/nats/status.ts";
 import type { Session } from "../session/table.ts";
+import { type AccountConnections, createAccountConnections } from "./nats-accounts.ts";
 import { mintNatsAdmin } from "./nats-admin.ts";
 import {
   type NatsBroker,
@@ -36,6 +37,8 @@ export interface NatsServices {
   desk(name: string | undefined, secret: string | undefined): NatsGatewayDesk | undefined;
   /** What `wayleave render nats` writes. Throws `not_found` and `render_refused`. */
   render(gateway: string, request: NatsRenderRequest): Promise<RenderedNats>;
+  /** The broker's own connections in jobs' accounts. */
+  readonly connections: AccountConnections;
   status(): Promise<NatsStatusResponse>;
   /** A way into an account for an operator, past the gateway: to make streams, or to look. */
   admin: NatsOperatorRouteDeps["admin"];
@@ -69,14 +72,20 @@ export function connectNats(deps: NatsDeps): NatsServices {
     for (const { broker } of running) broker.servers.system.announce(serverId, cid);
   };
   const open = createOpenConnections();
+  const ownUsers = new Set<string>();
   const running: readonly Running[] = config.gateways.flatMap((gateway) =>
-    gateway.kind === "nats" ? [start({ ...deps, announce, open }, gateway, secrets, ports)] : [],
+    gateway.kind === "nats" ? [start({ ...deps, announce, open, ownUsers }, gateway, secrets, ports)] : [],
   );
   const guard = createGatewayGuard(
     running.flatMap(({ config: { name, secret }, desk }) =>
       desk === undefined ? [] : [{ name, secretHashes: [secretHash(secret)], desk }],
     ),
   );
+  const connections = createAccountConnections({
+    gateways: running,
+    natsKeys,
+    own: (user) => void ownUsers.add(user),
+  });
   const timer = setInterval(() => {
     for (const { broker } of running) broker.authority.policyChanged();
   }, policyLookMs);
@@ -96,6 +105,7 @@ export function connectNats(deps: NatsDeps): NatsServices {
       gateways: running.map(({ config: { name, targets }, url }) => ({ name, targets, url })),
     }),
     desk: (name, secret) => guard(name, secret)?.desk,
+    connections,
     async status() {
       const gateways = running.map(({ config: gateway, broker }) =>
         statusOfNats({ ...deps, gateway, servers: broker.servers, model: () => deps.policies.current().model }),
@@ -104,7 +114,9 @@ export function connectNats(deps: NatsDeps): NatsServices {
     },
     async admin(name, request) {
       const { config: gateway, broker } = gatewayOf(running, name);
-      return mintNatsAdmin({ ...deps, ensure: broker.ensure }, gateway, request);
+      const minted = await mintNatsAdmin({ ...deps, ensure: broker.ensure }, gateway, request);
+      ownUsers.add(minted.key);
+      return minted;
     },
     async render(name, request) {
       const found = gatewayOf(running, name);
@@ -112,6 +124,7 @@ export function connectNats(deps: NatsDeps): NatsServices {
     },
     async close() {
       clearInterval(timer);
+      await connections.close();
       await Promise.all(running.map((each) => each.close()));
     },
   };

@@ -43,6 +43,7 @@ export function connectSessions(deps: {
   readonly issuers: readonly ConnectedIssuer[];
   readonly verify: Parameters<typeof createExchange>[0]["verify"];
   policy(): PolicyAccess;
+  readonly causeOf: Parameters<typeof createExchange>[0]["causeOf"];
 }): SessionServices {
   const { config, keys, table, clock, timings, recorder } = deps;
   // A refusal speaks of the merge request by number and state, so those are read wherever one of its facts is.
@@ -80,6 +81,7 @@ export function connectSessions(deps: {
       issuer,
       verify: deps.verify,
       readFacts: facts.read,
+      causeOf: deps.causeOf,
     }),
     refresh: createRefresh({ ...issuing, table, lifecycle, clock }),
     sweep: createSweep({ table, lifecycle, clock, timings, policy }),

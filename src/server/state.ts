@@ -5,8 +5,10 @@ import type { Health } from "../api/health.ts";
 import { type Journal, openJournal } from "../audit/journal.ts";
 import { recover } from "../audit/recover.ts";
 import type { Clock } from "../core/clock.ts";
+import { isEventRecord } from "../core/event-record.ts";
 import type { Recorder } from "../core/record.ts";
 import { KeyHistory } from "../credential/key-history.ts";
+import { CauseTable } from "../events/cause-table.ts";
 import { SessionTable } from "../session/table.ts";
 import { type AuditIndex, openAuditIndex } from "../store/audit-index.ts";
 import type { RecordReader } from "./surface.ts";
@@ -16,6 +18,8 @@ export interface BrokerState {
   readonly table: SessionTable;
   /** What the journal says about every signing key. */
   readonly keyHistory: KeyHistory;
+  /** Messages that started pipelines, and those that did not. */
+  readonly causes: CauseTable;
   readonly recorder: Recorder;
   readonly records: RecordReader;
   readonly health: Health;
@@ -33,12 +37,14 @@ export async function openState(dataDir: string, clock: Clock): Promise<BrokerSt
     index = await openAuditIndex(join(dataDir, "index.sqlite"), journal);
     const table = new SessionTable(clock.monotonic);
     const keyHistory = new KeyHistory();
+    const causes = new CauseTable();
     for await (const record of recover({ journal, index, now: clock.now() })) {
       table.apply(record);
       keyHistory.apply(record);
+      if (isEventRecord(record)) causes.apply(record);
     }
     table.prune(clock.now());
-    return { ...assemble(dataDir, journal, index), table, keyHistory };
+    return { ...assemble(dataDir, journal, index), table, keyHistory, causes };
   } catch (error) {
     await index?.close();
     await journal.close();
@@ -46,7 +52,11 @@ export async function openState(dataDir: string, clock: Clock): Promise<BrokerSt
   }
 }
 
-function assemble(dataDir: string, journal: Journal, index: AuditIndex): Omit<BrokerState, "table" | "keyHistory"> {
+function assemble(
+  dataDir: string,
+  journal: Journal,
+  index: AuditIndex,
+): Omit<BrokerState, "table" | "keyHistory" | "causes"> {
   const disk = watchDisk(dataDir);
   return {
     recorder: journal,

@@ -49,6 +49,8 @@ export interface SurfaceDeps {
   runner(svid: string): Promise<string>;
   readonly log: Logger;
   status(): StatusResponse;
+  /** Tells whoever listens on NATS what a webhook said. Must not throw. */
+  readonly publish: HookRouteDeps["publish"];
 }
 
 /** What each group of routes needs, cut from the broker's parts. */
@@ -208,6 +210,7 @@ function hookDeps(deps: SurfaceDeps): HookRouteDeps {
     jobOver: deps.sessions.lifecycle.jobOver,
     changed: deps.sessions.facts.refreshProject,
     note: (event) => deps.recorder.note(event),
+    publish: deps.publish,
   };
 }
 

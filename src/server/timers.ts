@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { Recorder } from "../core/record.ts";
 import type { SessionTimings } from "../session/ports.ts";
 import { type BrokerKeys, sweepKeys } from "./keys.ts";
+import type { Messaging } from "./messaging.ts";
 import type { PolicySource } from "./policy-source.ts";
 import type { SessionServices } from "./sessions.ts";
 import type { Spiffe } from "./spiffe.ts";
@@ -23,6 +24,7 @@ export function startTimers(deps: {
   readonly spiffe: Spiffe;
   readonly timings: SessionTimings;
   readonly policies: PolicySource;
+  readonly messaging: Pick<Messaging, "reconcile">;
   readonly recorder: Recorder;
   readonly log: Logger;
 }): () => void {
@@ -50,6 +52,7 @@ export function startTimers(deps: {
   sessions.facts.poll().catch(failed("the CI poll"));
   const unwatch = policies.watch((outcome) => {
     recordReload(recorder, outcome, log).catch(failed("recording a policy reload"));
+    deps.messaging.reconcile().catch(failed("following the events of a new policy"));
     sessions.facts.refreshAll().catch(failed("reading the facts a new policy asks for"));
   });
   return () => {

@@ -121,7 +121,16 @@ export function harness(options: { api?: IssuerAccess["api"]; renewable?: boolea
       expiresAt: expiries.get(token) ?? clock.now() + 3_600_000,
     };
   };
-  const exchange = createExchange({ ...issuing, table, lifecycle, clock, verify, issuer, readFacts: factReader.read });
+  const exchange = createExchange({
+    causeOf: async () => undefined,
+    ...issuing,
+    table,
+    lifecycle,
+    clock,
+    verify,
+    issuer,
+    readFacts: factReader.read,
+  });
   const ask = (subjectToken: string, more: Partial<ExchangeRequest> = {}) =>
     exchange({
       subjectToken,

@@ -1,7 +1,7 @@
 import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
 import type { Facts } from "../core/fact.ts";
-import type { JobIdentity } from "../core/identity.ts";
+import type { Cause, JobIdentity } from "../core/identity.ts";
 import { sessionId } from "../core/ids.ts";
 import { type AuditEvent, recordJob, type TraceId } from "../core/record.ts";
 import { type Issuing, sha256 } from "./issue.ts";
@@ -18,6 +18,8 @@ export interface OpeningDeps extends Pick<Issuing, "timings" | "random" | "finge
   policy(): PolicyAccess;
   /** Reads the facts this identity's roles ask for; never rejects: what cannot be read is missing. */
   readFacts(identity: JobIdentity): Promise<Facts>;
+  /** Which event started the job's pipeline; undefined for none. Rejects `ci_api_unreachable` where that cannot be known. */
+  causeOf(identity: JobIdentity): Promise<Cause | undefined>;
 }
 
 /** A token is refused as used for so long after its own time. */
@@ -31,7 +33,9 @@ export async function settle(
 ): Promise<JobIdentity> {
   refuseOver(deps.table, identity);
   refusePinned(deps, identity);
-  return onRunner(await settleWithApi(deps, identity), runner);
+  const settled = await settleWithApi(deps, identity);
+  const cause = await deps.causeOf(settled);
+  return onRunner(cause === undefined ? settled : { ...settled, cause }, runner);
 }
 
 /** What selectors compare is in the attributes, as everything else that was verified. */

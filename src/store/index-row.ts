@@ -57,6 +57,12 @@ export function stateRow(record: AuditRecord): StateRow | undefined {
     case "key.activated":
     case "key.retired":
     case "key.revoked":
+    case "event.pending":
+    case "event.started":
+    case "event.refused":
+    case "event.dead":
+    case "event.retried":
+      // A pipeline whose start was forgotten would be nobody's doing, and its jobs would have more rights.
       return { of: "nobody", until: null };
     case "job.over":
     case "credential.revoked":

@@ -3,8 +3,10 @@ import type { IssuerRef, Provider } from "../provider.ts";
 import { commitSha } from "../read-claims.ts";
 import { buildkiteApi } from "./api.ts";
 import { buildkiteAttributes, buildkiteFields } from "./attributes.ts";
+import { buildkiteBuildStatus } from "./build-status.ts";
 import { readBuildkiteClaims } from "./claims.ts";
 import { readBuildkiteHook } from "./hooks.ts";
+import { buildkiteStarter } from "./start-build.ts";
 
 /** Buildkite. A job may ask for a fresh token as often as it likes, of two hours at most. */
 export const buildkite: Provider = {
@@ -22,6 +24,9 @@ export const buildkite: Provider = {
   identity,
   hook: readBuildkiteHook,
   api: buildkiteApi,
+  starter: ({ baseUrl, token = "", fetch, timeoutMs, now }) =>
+    buildkiteStarter({ baseUrl, token, fetch, timeoutMs, now }),
+  buildStatus: buildkiteBuildStatus,
   apiUrl: () => "https://api.buildkite.com/v2", // one for all organizations, and not below the issuer
 };
 

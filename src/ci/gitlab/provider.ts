@@ -2,9 +2,11 @@ import type { JobIdentity } from "../../core/identity.ts";
 import type { IssuerRef, Provider } from "../provider.ts";
 import { gitlabApi } from "./api.ts";
 import { gitlabAttributes, gitlabFields } from "./attributes.ts";
+import { gitlabBuildStatus } from "./build-status.ts";
 import { forkStatus, type GitlabClaims, readGitlabClaims } from "./claims.ts";
 import { readGitlabHook } from "./hooks.ts";
 import { environmentSlug, refSlug } from "./slug.ts";
+import { gitlabStarter } from "./start-pipeline.ts";
 
 const secondsOf31Days = 2_678_400;
 
@@ -27,6 +29,8 @@ export const gitlab: Provider = {
   identity,
   hook: readGitlabHook,
   api: gitlabApi,
+  starter: ({ projects, token: _none, ...options }) => gitlabStarter({ ...options, triggerTokens: projects }),
+  buildStatus: gitlabBuildStatus,
   apiUrl: (issuerUrl) => `${issuerUrl}/api/v4`,
 };
 

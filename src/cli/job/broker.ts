@@ -165,6 +165,11 @@ export class Broker {
     return this.#session<T>(caller, method, `/v1/svid/${what}`, body === undefined ? {} : { body });
   }
 
+  /** Publishes a CloudEvent for the job. The same `key` may be sent again. */
+  emit<T>(caller: Caller, event: unknown): Promise<T> {
+    return this.#session<T>(caller, "POST", "/v1/events", { body: event, timeoutMs: 15_000 });
+  }
+
   /** A credential for a NATS gateway. What is left out is chosen where there is but one. */
   nats(
     caller: Caller,

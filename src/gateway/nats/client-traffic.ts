@@ -25,6 +25,7 @@ export class ClientTraffic implements ClientOps {
   readonly #identity: Buffer;
   readonly #growth: number;
   #serverMaxPayload: number;
+  #lastRowEnd = { reply: "", headerBytes: -1, totalBytes: -1, text: "" };
 
   constructor(live: LiveConnection, out: Outgoing, serverMaxPayload: number) {
     const { admission, authority, limits, permits } = live;
@@ -108,9 +109,17 @@ export class ClientTraffic implements ClientOps {
     const number = this.#out.next;
     const lines = headers ? this.#headers.lines : undefined;
     const { headerBytes, totalBytes } = this.#out.writer.publish(op, op.subject, reply, this.#identity, number, lines);
-    const row = `${right.row}${reply === "" ? "-" : reply} ${headerBytes} ${totalBytes - headerBytes}`;
-    this.#out.message(row, totalBytes, right.policy);
+    this.#out.message(right.row + this.#rowEnd(reply, headerBytes, totalBytes), totalBytes, right.policy);
     this.#out.ok();
+  }
+
+  /** Messages of one size have the same: who sends many mostly sends like ones. */
+  #rowEnd(reply: string, headerBytes: number, totalBytes: number): string {
+    const last = this.#lastRowEnd;
+    if (last.reply === reply && last.headerBytes === headerBytes && last.totalBytes === totalBytes) return last.text;
+    const text = `${reply === "" ? "-" : reply} ${headerBytes} ${totalBytes - headerBytes}`;
+    this.#lastRowEnd = { reply, headerBytes, totalBytes, text };
+    return text;
   }
 
   subscribe(subject: string, queue: string, sid: string): void {

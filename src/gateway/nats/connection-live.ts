@@ -9,6 +9,7 @@ import { parseServerInfo } from "./server-info.ts";
 import { ServerTraffic } from "./server-traffic.ts";
 import { standingEnd } from "./session-standing.ts";
 import { Silence } from "./silence.ts";
+import { freeChunk } from "./spent-memory.ts";
 import type { Upstream } from "./upstream.ts";
 import { WireSocket } from "./wire-socket.ts";
 import { type After, within } from "./within.ts";
@@ -54,7 +55,10 @@ export class ConnectionLive {
     const server = new WireSocket(upstream.socket, {
       data: (chunk) => this.#fromServer(chunk),
       full: () => live.client.hold("server"),
-      drained: () => live.client.release("server"),
+      drained: () => {
+        this.#out.drained();
+        live.client.release("server");
+      },
       ended: () => this.#serverEnded(),
       fault: (error) => this.fault(error),
     });
@@ -97,6 +101,7 @@ export class ConnectionLive {
     if (this.#end !== undefined) return;
     this.#clientSilence.heard(this.#live.clock.monotonic());
     this.#client.receive(chunk);
+    freeChunk(chunk);
   }
 
   /** The client's socket takes no more: the server waits, for some time. */
@@ -110,6 +115,7 @@ export class ConnectionLive {
   }
 
   clientDrained(): void {
+    this.#server.drained();
     this.#cancelSlow();
     this.#live.server.release("client");
     this.#live.client.release("client");
@@ -183,6 +189,7 @@ export class ConnectionLive {
     this.#server.begin();
     this.#readServer.push(chunk);
     this.#server.flush();
+    freeChunk(chunk);
   }
 
   #serverInfo(json: string): void {

@@ -7,6 +7,10 @@ import { GroupCommit, type Sealed } from "./group-commit.ts";
 import type { LiveConnection } from "./live-connection.ts";
 import { OpWriter } from "./op-writer.ts";
 import { PublishBatch } from "./publish-batch.ts";
+import { SentMemory } from "./spent-memory.ts";
+
+/** The writer's buffer would grow, and be copied each time, as long as a slow disk has the record before. */
+const pieceBytes = 65_536;
 
 /**
  * What is on its way to the server: operations, their records, and what the client is answered when they have gone, all in
@@ -19,7 +23,11 @@ export class Outgoing {
   readonly #live: LiveConnection;
   readonly #batch: PublishBatch;
   readonly #commit: GroupCommit;
+  readonly #memory = new SentMemory();
   readonly #forwarded = { messages: 0, bytes: 0 };
+  /** What the writer gave since the last seal, and how many bytes that is. */
+  #pieces: Buffer[] = [];
+  #gathered = 0;
   #messages = 0;
   #bytes = 0;
   /** Whether a record must be durable first although messages are recorded behind. */
@@ -60,6 +68,7 @@ export class Outgoing {
     this.#batch.message(row, bytes, policy);
     this.#messages++;
     this.#bytes += bytes;
+    if (this.writer.length >= pieceBytes) this.#cut();
   }
 
   /** A record of its own. `durable`: what it is about waits for it, however messages are recorded. */
@@ -96,6 +105,11 @@ export class Outgoing {
     this.#pace();
   }
 
+  /** The server's socket is through with all that it was given. */
+  drained(): void {
+    this.#memory.drained();
+  }
+
   /** Resolves when everything that gathered has been forwarded. */
   settled(): Promise<void> {
     return this.#commit.settled();
@@ -108,23 +122,37 @@ export class Outgoing {
     return this.#batch.take().filter(({ kind }) => kind === "decision" || kind === "nats.refused");
   }
 
+  #cut(): void {
+    const piece = this.writer.take();
+    if (piece.length === 0) return;
+    this.#pieces.push(piece);
+    this.#gathered += piece.length;
+  }
+
   #seal(): Sealed | undefined {
     const events = this.#batch.take();
-    const bytes = this.writer.take();
+    this.#cut();
+    const pieces = this.#pieces;
+    const length = this.#gathered;
     const replies = this.replies.take();
-    if (events.length === 0 && bytes.length === 0 && replies.length === 0) return undefined;
+    if (events.length === 0 && length === 0 && replies.length === 0) return undefined;
     const messages = this.#messages;
     const size = this.#bytes;
     const before = this.#durable || this.#live.admission.records === "durable";
     this.#messages = 0;
     this.#bytes = 0;
     this.#durable = false;
-    this.#waiting += bytes.length;
+    this.#pieces = [];
+    this.#gathered = 0;
+    this.#waiting += length;
     const apply = () => {
-      this.#waiting -= bytes.length;
+      this.#waiting -= length;
       this.#forwarded.messages += messages;
       this.#forwarded.bytes += size;
-      this.#live.server.send(bytes);
+      for (const piece of pieces) {
+        this.#live.server.send(piece);
+        this.#memory.sent(piece, this.#live.server.waiting);
+      }
       this.#live.client.send(replies);
       this.#pace();
     };
@@ -133,7 +161,7 @@ export class Outgoing {
 
   #pace(): void {
     const { client, limits } = this.#live;
-    if (this.#waiting + this.writer.length > limits.heldBytes) client.hold("journal");
+    if (this.#waiting + this.#gathered + this.writer.length > limits.heldBytes) client.hold("journal");
     else client.release("journal");
   }
 

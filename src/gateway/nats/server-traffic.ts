@@ -5,6 +5,7 @@ import type { LiveConnection } from "./live-connection.ts";
 import { OpWriter } from "./op-writer.ts";
 import { isAcknowledgement } from "./reserved-subjects.ts";
 import type { GatewayCounts } from "./server-totals.ts";
+import { SentMemory } from "./spent-memory.ts";
 import { type Subscription, takeDelivered } from "./subscriptions.ts";
 import type { MessageOp, ServerOps, WireViolation } from "./wire.ts";
 
@@ -20,6 +21,7 @@ export class ServerTraffic implements ServerOps {
   readonly #events: ServerTrafficEvents;
   readonly #writer = new OpWriter();
   readonly #commit: GroupCommit;
+  readonly #memory = new SentMemory();
   readonly #arrived = { messages: 0, bytes: 0 };
   readonly #uncounted = { messages: 0, bytes: 0 };
   readonly #delivered = { messages: 0, bytes: 0 };
@@ -60,6 +62,11 @@ export class ServerTraffic implements ServerOps {
   flush(): void {
     this.#commit.flush();
     this.#pace();
+  }
+
+  /** The client's socket is through with all that it was given. */
+  drained(): void {
+    this.#memory.drained();
   }
 
   /** The client is given nothing more. */
@@ -178,6 +185,7 @@ export class ServerTraffic implements ServerOps {
       this.#delivered.messages += messages;
       this.#delivered.bytes += size;
       this.#live.client.send(bytes);
+      this.#memory.sent(bytes, this.#live.client.waiting);
       this.#pace();
     };
     return { events, written: full ? "before" : "behind", messages: events.length, apply };
