@@ -34,7 +34,7 @@ const token = fc.oneof(
 const subject = fc.array(token, { minLength: 1, maxLength: 4 }).map((tokens) => tokens.join("."));
 
 /** A message as records have it. */
-export const anyMessage: fc.Arbitrary<string> = fc
+const anyMessage: fc.Arbitrary<string> = fc
   .tuple(fc.constantFrom("publish-status", "ask"), subject, fc.constantFrom("-", "_INBOX_a.b"), fc.nat(), fc.nat())
   .map((words) => words.join(" "));
 

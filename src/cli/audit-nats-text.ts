@@ -221,7 +221,7 @@ export function totalsText({ published, delivered }: NatsTotals): string {
   return `${countText(published)} published, ${countText(delivered)} delivered`;
 }
 
-export function countText({ messages, bytes }: NatsCount): string {
+function countText({ messages, bytes }: NatsCount): string {
   return `${thousands(messages)} (${thousands(bytes)} bytes)`;
 }
 

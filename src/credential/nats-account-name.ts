@@ -2,7 +2,7 @@
 export const accountNamePattern = /^[A-Za-z0-9_-]{1,64}$/;
 
 /** Accounts of the installation itself: no policy may place a job there. Compared without regard to case. */
-export const ownAccounts = { system: "SYS", auth: "AUTH" } as const;
+const ownAccounts = { system: "SYS", auth: "AUTH" } as const;
 
 /** True for a name that a policy's account may have. */
 export function isAccountName(name: string): boolean {

@@ -59,9 +59,7 @@ class FakeStream implements EventSource {
   }
 }
 
-function running() {
-  const world = new FakeWorld();
-  const stream = new FakeStream();
+function running(world = new FakeWorld(), stream = new FakeStream()) {
   const paused: number[] = [];
   const opened: (number | undefined)[] = [];
   const consumers = createEventConsumers({
@@ -97,6 +95,22 @@ test("one that has to wait is handed back, and listed", async () => {
   await consumers.reconcile();
   await stream.says("nak 1 2000");
   expect(consumers.list()).toMatchObject([{ state: "pending", attempt: 1 }]);
+});
+
+test("what an earlier run began is looked up when the source opens, not when the stream delivers it again", async () => {
+  const { world, stream, consumers } = running();
+  world.ci.moods = ["answer_lost"];
+  stream.add({});
+  await consumers.reconcile();
+  await stream.says("nak 1 2000");
+  await consumers.stop();
+  expect(consumers.list()).toMatchObject([{ state: "pending", open: true }]);
+
+  const later = running(world, stream);
+  await later.consumers.reconcile();
+  while (later.consumers.list().length > 0) await new Promise<void>((resolve) => setImmediate(resolve));
+  expect(world.kinds()).toContain("event.started");
+  expect(world.ci.made).toHaveLength(1);
 });
 
 test("a server that is away is asked again, with back-off, and what is wrong is said meanwhile", async () => {

@@ -8,7 +8,7 @@ export interface ConsumerDeps {
   /** Opens the event's source; it is opened again where it fails. */
   open(): Promise<EventSource>;
   /** Sequence numbers of messages whose pipeline an earlier run may have started. */
-  pending(): readonly number[];
+  readonly pending: () => readonly number[];
   /** How often a message that is worked on must be said to be, ms: well below the consumer's time to acknowledge. */
   readonly workingMs: number;
   /** Resolves after so many ms, or as soon as the signal aborts. */
@@ -37,7 +37,7 @@ export function runConsumer(event: string, deps: ConsumerDeps): RunningConsumer 
       try {
         if (source === undefined) {
           source = await deps.open();
-          await resume(source);
+          await resume(event, deps, source);
         }
         const delivery = await source.next();
         problem = undefined;
@@ -52,14 +52,6 @@ export function runConsumer(event: string, deps: ConsumerDeps): RunningConsumer 
       }
     }
     await shut();
-  }
-
-  /** At once, and not when the stream delivers them again: the CI knows already what became of them. */
-  async function resume(from: EventSource): Promise<void> {
-    for (const sequence of deps.pending()) {
-      const message = await from.find(sequence);
-      if (message !== undefined) await deps.engine.handle(event, message, async () => false);
-    }
   }
 
   async function bring(delivery: Delivery): Promise<void> {
@@ -106,4 +98,12 @@ export function runConsumer(event: string, deps: ConsumerDeps): RunningConsumer 
       await done;
     },
   };
+}
+
+/** At once, and not when the stream delivers them again: the CI knows already what became of them. */
+async function resume(event: string, { pending, engine }: ConsumerDeps, from: EventSource): Promise<void> {
+  for (const sequence of pending()) {
+    const message = await from.find(sequence);
+    if (message !== undefined) await engine.handle(event, message, async () => false);
+  }
 }

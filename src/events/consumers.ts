@@ -51,11 +51,7 @@ export function createEventConsumers(deps: EventConsumersDeps): EventConsumers {
         const current = deps.rules().find(({ name }) => name === rule.name) ?? rule;
         return deps.open(current, deps.table.resumeFrom(rule.name), (message) => void exhausted(rule.name, message));
       },
-      pending: () =>
-        deps.table
-          .unsettled()
-          .filter(({ state, open, message }) => state === "pending" && open && message.event === rule.name)
-          .map(({ message }) => message.sequence),
+      pending: () => openStarts(deps.table, rule.name),
       workingMs: deps.workingMs,
       pause: deps.pause,
       onFault: deps.onFault,
@@ -118,6 +114,14 @@ export function createEventConsumers(deps: EventConsumersDeps): EventConsumers {
       running.clear();
     },
   };
+}
+
+/** Messages of an event that may have a pipeline nobody knows yet. */
+function openStarts(table: CauseTable, event: string): readonly number[] {
+  return table
+    .unsettled()
+    .filter(({ state, open, message }) => state === "pending" && open && message.event === event)
+    .map(({ message }) => message.sequence);
 }
 
 function placeOf({ on }: CompiledEvent): string {

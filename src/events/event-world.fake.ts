@@ -87,7 +87,7 @@ export class FakeCi implements PipelineStarter {
 }
 
 /** A crash of the process: what comes after it never happens. */
-export class Crash extends Error {}
+class Crash extends Error {}
 
 /**
  * Clock, journal, sessions and CI of a broker, and an engine that can be killed at any step: `step` counts down, and at zero

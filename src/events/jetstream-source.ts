@@ -57,7 +57,7 @@ export async function openJetStreamSource(options: JetStreamSourceOptions): Prom
   };
 }
 
-export function consumerName(event: string): string {
+function consumerName(event: string): string {
   return `wayleave_${event}`;
 }
 

@@ -37,10 +37,10 @@ export interface Case {
  * So long after an attempt began, ms, a CI may still make its pipeline: we wait 10 s for the answer, and GitLab works on a
  * request for up to 60 s after we stopped to listen.
  */
-export const settleMs = 80_000;
+const settleMs = 80_000;
 
 /** Deliveries after which it is given up: some 2½ hours of outage. The consumer itself delivers a few times more. */
-export const maxDeliveries = 36;
+const maxDeliveries = 36;
 
 /** The attempts to start a message's pipeline, from the judgement to the verdict. Used for one message at a time. */
 export class StartAttempts {

@@ -48,7 +48,7 @@ export const question: Question = {
   authorization: "Bearer good",
 };
 /** The NATS part of a policy that has none. */
-export const withoutNats = {
+const withoutNats = {
   natsAccount: () => undefined,
   natsRights: noNats,
   natsRightsNow: noNats,

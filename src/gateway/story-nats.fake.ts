@@ -4,7 +4,7 @@ import { job, session } from "./evidence.fake.ts";
 import { endedAt, fakeFacts, openedAt } from "./story.fake.ts";
 import type { NatsTraffic, StoryFacts, StoryGateway } from "./story-facts.ts";
 
-export const natsGateway: StoryGateway = {
+const natsGateway: StoryGateway = {
   name: "nats-1",
   kind: "nats",
   targets: ["events"],

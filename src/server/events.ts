@@ -27,7 +27,7 @@ import { natsIdentity } from "./nats-session.ts";
 import type { RecordReader } from "./surface.ts";
 
 /** Durable records of what events did. */
-export function eventRecorder(recorder: Pick<Recorder, "append">): EventRecorder {
+function eventRecorder(recorder: Pick<Recorder, "append">): EventRecorder {
   return {
     append: async (changes) =>
       (await recorder.append(changes)).flatMap((record) => (isEventRecord(record) ? [record] : [])),

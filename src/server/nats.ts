@@ -190,7 +190,7 @@ function asked({ onAsked }: NatsDeps, name: string, { authority }: NatsBroker): 
   };
 }
 
-export function natsServers({ servers, serverCa }: Pick<NatsGatewayConfig, "servers" | "serverCa">) {
+function natsServers({ servers, serverCa }: Pick<NatsGatewayConfig, "servers" | "serverCa">) {
   return servers.map(({ host, port, tls }) =>
     tls ? { host, port, tls: serverCa === undefined ? {} : { ca: serverCa } } : { host, port },
   );

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { WayleaveError } from "../../core/errors.ts";
 import type { AuditEvent } from "../../core/record.ts";
 import { GroupCommit, type Sealed } from "./group-commit.ts";
 
@@ -124,6 +125,68 @@ test("records behind: what cannot be noted does not happen", () => {
   add(1);
   commit.flush();
   expect([applied, failures.length]).toEqual([[], 1]);
+});
+
+const full = () => new WayleaveError("journal_unavailable", "full");
+
+test("records behind: a journal that is full is waited for, and takes each record once", async () => {
+  const noted: number[] = [];
+  const applied: number[] = [];
+  const waits: PromiseWithResolvers<void>[] = [];
+  const failures: unknown[] = [];
+  let room = 1;
+  let next = 0;
+  const commit = new GroupCommit({
+    journal: {
+      append: () => Promise.reject(new Error("nothing is to be appended")),
+      note() {
+        if (room-- <= 0) throw full();
+        noted.push(next);
+      },
+      settled() {
+        const wait = Promise.withResolvers<void>();
+        waits.push(wait);
+        return wait.promise;
+      },
+    },
+    seal() {
+      if (next >= 3) return undefined;
+      const at = ++next;
+      return { events: [event, event], written: "behind", messages: 1, apply: () => void applied.push(at) };
+    },
+    failed: (error) => failures.push(error),
+    maxAhead: 1_000,
+  });
+  commit.flush();
+  expect([noted, applied, waits.length]).toEqual([[1], [], 1]);
+  waits[0]?.resolve(); // another connection was faster: there is still no room
+  await turn();
+  expect([noted, applied, waits.length]).toEqual([[1], [], 2]);
+  room = 5;
+  waits[1]?.resolve();
+  await turn();
+  waits[2]?.resolve();
+  await turn();
+  expect([noted, applied, failures]).toEqual([[1, 1, 2, 2, 3, 3], [1, 2, 3], []]);
+});
+
+test("records behind: a journal that is full and then fails is the end, and one that never has room", async () => {
+  for (const settled of [() => Promise.reject(full()), () => Promise.resolve()]) {
+    const [applied, failures]: [number[], unknown[]] = [[], []];
+    const note = () => {
+      throw full();
+    };
+    const commit = new GroupCommit({
+      journal: { append: () => Promise.resolve(), note, settled },
+      seal: () => ({ events: [event], written: "behind", messages: 1, apply: () => void applied.push(1) }),
+      failed: (error) => failures.push(error),
+      maxAhead: 1_000,
+    });
+    commit.flush();
+    await turn();
+    await turn();
+    expect([applied, failures.length]).toEqual([[], 1]);
+  }
 });
 
 test("what is stopped while its record is written does not happen, and who waits is let go", async () => {

@@ -1,3 +1,4 @@
+import { WayleaveError } from "../../core/errors.ts";
 import type { AuditEvent } from "../../core/record.ts";
 import type { NatsAuthority } from "./ports.ts";
 
@@ -12,13 +13,16 @@ export interface Sealed {
   apply(): void;
 }
 
+/** Times that a full journal is waited for. */
+const mostTries = 1_000;
+
 type Journal = Pick<NatsAuthority, "append" | "note" | "settled">;
 
 export interface GroupCommitDeps {
   readonly journal: Journal;
   /** What gathered since the last time, or undefined where nothing did. */
   seal(): Sealed | undefined;
-  /** A record could not be written, or what it was for failed. Nothing happens after it. */
+  /** A record could not be written, or what it was for failed. Nothing happens after it. A journal that is full is waited for. */
   failed(error: unknown): void;
   /** Messages recorded behind that may be ahead of the disk. */
   readonly maxAhead: number;
@@ -82,19 +86,40 @@ export class GroupCommit {
       this.#wait(() => journal.append(sealed.events), sealed);
       return;
     }
-    try {
-      for (const event of sealed.events) journal.note(event);
-    } catch (error) {
-      this.#fail(error);
-      return;
-    }
+    const left = this.#note(sealed.events);
+    if (left === undefined) return;
     this.#ahead += sealed.messages;
-    if (this.#ahead <= maxAhead) {
+    if (left.length === 0 && this.#ahead <= maxAhead) {
       this.#apply(sealed);
       return;
     }
     this.#ahead = 0;
-    this.#wait(() => journal.settled(), sealed);
+    this.#wait(() => this.#catchUp(left), sealed);
+  }
+
+  /** Gives those that the journal has no room for now; undefined where that was the end. */
+  #note(events: readonly AuditEvent[]): readonly AuditEvent[] | undefined {
+    for (const [at, event] of events.entries()) {
+      try {
+        this.#deps.journal.note(event);
+      } catch (error) {
+        if (error instanceof WayleaveError && error.code === "journal_unavailable") return events.slice(at);
+        this.#fail(error);
+        return undefined;
+      }
+    }
+    return [];
+  }
+
+  /** A journal that is full has room when it is durable so far; one that failed says so then. Others may be faster. */
+  async #catchUp(left: readonly AuditEvent[]): Promise<void> {
+    let rest: readonly AuditEvent[] | undefined = left;
+    for (let tries = 0; tries < mostTries; tries++) {
+      await this.#deps.journal.settled();
+      if (rest === undefined || rest.length === 0 || this.#stopped) return;
+      rest = this.#note(rest);
+    }
+    throw new WayleaveError("journal_unavailable", "the journal had no room for it again and again");
   }
 
   #wait(write: () => Promise<void>, sealed: Sealed): void {
