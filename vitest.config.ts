@@ -7,6 +7,9 @@ const sideBySide = [
   "test/*hostile*.test.ts",
   "test/envoy-{discovery,guide,native,native-chain,sds}.test.ts",
   "test/{policy-agreement,policy-check,spiffe,spiffe-federation,workload-api}.test.ts",
+  "test/nats-{accounts,render,render-live,wire,callout,callout-operator}.test.ts",
+  "test/nats-gateway{,-attacks,-clients,-tls}.test.ts",
+  "test/{audit-nats,doctor-nats,event-starters,events-nats}.test.ts",
 ];
 const slow = { testTimeout: 60_000, hookTimeout: 60_000 };
 

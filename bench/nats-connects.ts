@@ -3,7 +3,7 @@ import type { NatsInstallation } from "./nats-installation.ts";
 import { LoadClient, type LoadCredential } from "./nats-load.ts";
 import { processorTime, since } from "./nats-process.ts";
 
-const durationMs = 2_000;
+const durationMs = 1_500;
 /** A session may connect 500 times in ten seconds. */
 const sessions = 60;
 
@@ -25,7 +25,7 @@ export async function measureConnects(installation: NatsInstallation): Promise<v
     rows.push(row("password of a session, gateway", atOnce, through, since(broker.pid, before)));
     await pause();
   }
-  const tokens = await Promise.all(Array.from({ length: 1_500 }, subjectToken));
+  const tokens = await Promise.all(Array.from({ length: 600 }, subjectToken));
   const before = processorTime(broker.pid);
   const opened = await connects(gatewayPort, 20, () => ({ user: "durable", pass: tokens.pop() ?? "" }), tokens.length);
   rows.push(row("CI token, which opens a session, gateway", 20, opened, since(broker.pid, before)));

@@ -68,7 +68,7 @@ async function step(
 }
 
 function tellRecord({ tell }: Pick<Stage, "tell">, who: string, what: string, note: string, record?: string): void {
-  tell.step({ who, what: what.padEnd(31), note, record });
+  tell.step({ who, what: what.padEnd(29), note, record });
 }
 
 async function tellSteps(tell: Tell, world: NatsWorld, ci: Ci, onStop: (stop: () => Promise<void>) => void) {
@@ -111,7 +111,7 @@ async function tellMessages(stage: Stage): Promise<void> {
   const subject = `build.status.${ci.shop.id}.started`;
   build.publish(subject);
   const [who = ""] = (await heard.promise).split(" ");
-  await step(stage, "build", `pub ${subject}`, `the worker hears it from ${who}`, "nats.published");
+  await step(stage, "build", `pub ${subject}`, `the worker hears it, from ${who}`, "nats.published");
 
   const refused = firstError(build);
   build.publish("deploy.production");
@@ -180,7 +180,7 @@ async function tellEvent(stage: Pick<Stage, "tell" | "world" | "ci">): Promise<v
   await jetstream(image).publish(subject, JSON.stringify({ image: "acme/shop", tag: "1.4.2" }));
   while (started().length === 0) await new Promise((resolve) => setImmediate(resolve));
   await world.killBroker();
-  await step(stage, "image", `pub ${subject}`, "GitLab makes a pipeline; the broker is killed -9");
+  await step(stage, "image", `pub ${subject}`, "GitLab has the request; kill -9 the broker");
   await world.startBroker();
   const { data, id } = await world.until<{ pipeline_id: string; by: string }>("event.started");
   const how = data.by === "look_up" ? "found again by a look-up" : "recorded just before";

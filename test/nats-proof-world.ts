@@ -62,12 +62,14 @@ export async function startProof(options: NatsProofOptions): Promise<NatsProof> 
   const directory = mkdtempSync(join(tmpdir(), "wayleave-nats-proof-"));
   writeFileSync(join(directory, "policy.yaml"), options.policy);
   const cis: Awaited<ReturnType<typeof startCi>>[] = [];
+  // A broker that is started again and again need not compile the same sources each time.
+  const cache = process.env.NODE_COMPILE_CACHE;
+  process.env.NODE_COMPILE_CACHE = cache ?? join(directory, "compile-cache");
   const remove = async () => {
+    if (cache === undefined) delete process.env.NODE_COMPILE_CACHE;
     for (const { gitlab } of cis) await gitlab.close();
     rmSync(directory, { recursive: true, force: true });
   };
-  // A broker that is started again and again need not compile the same sources each time.
-  process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), "wayleave-compile-cache");
   let world: NatsWorld;
   try {
     world = await startNatsWorld({
@@ -200,7 +202,11 @@ async function startJob(
   };
 }
 
-/** Looks again after each turn of the event loop; the test's own time limit ends it. */
+/** Looks again after each turn of the event loop, or soon where others are asked; the test's own time limit ends it. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await new Promise((resolve) => setImmediate(resolve));
+  for (;;) {
+    const held = holds();
+    if (typeof held === "boolean" ? held : await held) return;
+    await new Promise((resolve) => (typeof held === "boolean" ? setImmediate(resolve) : setTimeout(resolve, 5)));
+  }
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { providers } from "../ci/providers.ts";
 import type { Config, NatsGatewayConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
@@ -18,7 +19,7 @@ import { createRefusalNotes } from "../gateway/nats/refusal-notes.ts";
 import { namedAccounts } from "../gateway/nats/settings.ts";
 import { mintTicket } from "../gateway/nats/ticket.ts";
 import type { Policy } from "../policy/policy.ts";
-import type { SessionTable } from "../session/table.ts";
+import type { Session, SessionTable } from "../session/table.ts";
 import type { BrokerKeys } from "./keys.ts";
 import { type BrokerNatsAuthority, createNatsAuthority, type NatsAuthorityDeps } from "./nats-authority.ts";
 import type { OpenConnection, OpenConnections } from "./nats-open.ts";
@@ -119,7 +120,12 @@ export function openNatsBroker(deps: NatsBrokerDeps, gateway: NatsGatewayConfig,
       await accounts?.ensure(admission.account);
       deps.announce(serverId, cid);
       deps.open.add({ admission, mode, serverId, cid });
-      return decided.attach(admission, upstream, mode);
+      try {
+        return await decided.attach(admission, upstream, mode);
+      } catch (error) {
+        deps.open.forget(admission.connection); // no record of it, so nobody will say that it is gone
+        throw error;
+      }
     },
     async append(events) {
       await decided.append(events);
@@ -130,8 +136,9 @@ export function openNatsBroker(deps: NatsBrokerDeps, gateway: NatsGatewayConfig,
       gone([event]);
     },
   };
-  const unwatch = decided.watch(({ kind, session }) => {
-    if (kind === "ended" && gateway.direct) kickAll(deps, servers, session);
+  const unwatch = decided.watch(({ session }) => {
+    // Suspended as well as ended: whoever comes again is asked about again.
+    if (gateway.direct && deps.table.view(session)?.state !== "active") kickAll(deps, servers, session);
   });
   return {
     authority,
@@ -241,13 +248,23 @@ function connectAccounts(
   });
 }
 
+/**
+ * Until when the server keeps the connection by itself, ms since the epoch. A session that its job renews outlives its hard
+ * end of now, to which the gateway holds it; the server would disconnect it there.
+ */
+function serverEnd({ config }: NatsDeps, { identity, jkt, view }: Session, mode: OpenConnection["mode"]): number {
+  const renews = jkt !== undefined && providers[identity.issuerType].renewable;
+  return mode === "gateway" && renews ? Math.max(view.hardEndAt, view.openedAt + config.sessions.maxMs) : view.hardEndAt;
+}
+
 /** Whom an open connection stands for at the server, and the most it may do there; behind the gateway that decides each message. */
-function grantOf({ table, policy, clock }: NatsDeps, open: OpenConnection | undefined): CalloutGrant | undefined {
+function grantOf(deps: NatsDeps, open: OpenConnection | undefined): CalloutGrant | undefined {
   if (open === undefined) return undefined;
+  const { table, policy, clock } = deps;
   const { admission, mode } = open;
   const session = table.find(admission.session);
   if (session?.view.state !== "active") return undefined;
-  const { identity, view, facts } = session;
+  const { identity, facts } = session;
   return {
     account: admission.account,
     name: `${identity.issuerType}:${identity.issuer}:${identity.project.id}:job:${identity.job.id}`,
@@ -256,7 +273,7 @@ function grantOf({ table, policy, clock }: NatsDeps, open: OpenConnection | unde
         ? policy().natsRightsNow(identity, admission.target, facts, clock.now())
         : policy().natsRights(identity, admission.target),
     inbox: admission.inbox,
-    expiresAt: view.hardEndAt,
+    expiresAt: serverEnd(deps, session, mode),
     limits: userLimits,
   };
 }

@@ -68,7 +68,8 @@ export function createRemoteAuthority(deps: RemoteAuthorityDeps): NatsAuthority 
     epoch: (session) => replica.epoch(session),
     hardEndAt(session) {
       const view = replica.session(session)?.view;
-      return view?.state === "active" ? localTime(deps, view.hardEndAt) : 0;
+      // What is no longer believed ends: answers and fetched messages come to a job's inboxes without a decision.
+      return replica.fresh && view?.state === "active" ? localTime(deps, view.hardEndAt) : 0;
     },
     append: upload.append,
     note: upload.note,

@@ -144,6 +144,7 @@ describe("a gateway of its own process", () => {
     );
     const stale = authority.epoch(admission.session);
     expect(stale).toBeGreaterThan(before);
+    expect(authority.hardEndAt(admission.session)).toBe(0); // so that its connections end, those that only listen too
     expect(changes.some(({ kind, session }) => kind === "changed" && session === admission.session)).toBe(true);
     expect(await code(authority.admit(w.of({ secret: "token.5.1" })))).toBe("broker_unreachable");
     expect(w.said.at(-1)).toContain("without it everything is refused");

@@ -170,6 +170,41 @@ test("records behind: a journal that is full is waited for, and takes each recor
   expect([noted, applied, failures]).toEqual([[1, 1, 2, 2, 3, 3], [1, 2, 3], []]);
 });
 
+test("connections share what may be ahead of the disk: one waits until another's records are durable", async () => {
+  const order: string[] = [];
+  const appends: (() => void)[] = [];
+  const settles: (() => void)[] = [];
+  const journal = {
+    append: () => new Promise<void>((resolve) => void appends.push(resolve)),
+    note: () => undefined,
+    settled: () => new Promise<void>((resolve) => void settles.push(resolve)),
+  };
+  const connection = (name: string, written: Sealed["written"], messages: number) => {
+    let left = 1;
+    const seal = (): Sealed | undefined =>
+      left-- > 0 ? { events: [event], written, messages, apply: () => void order.push(name) } : undefined;
+    return new GroupCommit({ journal, seal, failed: (error) => void order.push(String(error)), maxAhead: 10 });
+  };
+  connection("large", "before", 50).flush(); // alone, however large it is
+  connection("second", "before", 1).flush();
+  await turn();
+  expect([appends.length, settles.length]).toEqual([1, 1]);
+  appends[0]?.();
+  settles[0]?.();
+  await turn();
+  await turn();
+  expect(appends.length).toBe(2);
+  appends[1]?.();
+  await turn();
+  expect(order).toEqual(["large", "second"]);
+  connection("third", "behind", 8).flush();
+  connection("fourth", "behind", 8).flush();
+  expect(order).toEqual(["large", "second", "third"]);
+  settles.at(-1)?.();
+  await turn();
+  expect(order).toEqual(["large", "second", "third", "fourth"]);
+});
+
 test("records behind: a journal that is full and then fails is the end, and one that never has room", async () => {
   for (const settled of [() => Promise.reject(full()), () => Promise.resolve()]) {
     const [applied, failures]: [number[], unknown[]] = [[], []];

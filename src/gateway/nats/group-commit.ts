@@ -24,8 +24,24 @@ export interface GroupCommitDeps {
   seal(): Sealed | undefined;
   /** A record could not be written, or what it was for failed. Nothing happens after it. A journal that is full is waited for. */
   failed(error: unknown): void;
-  /** Messages recorded behind that may be ahead of the disk. */
+  /** Messages that may be ahead of the disk, those of all connections with this journal together. */
   readonly maxAhead: number;
+}
+
+/** Messages on their way into one journal, from all connections: one that sends much must not fill it for others. */
+interface JournalUse {
+  /** In records that are waited for. */
+  before: number;
+  /** In records that nobody waits for, since somebody last did. */
+  behind: number;
+}
+
+const uses = new WeakMap<Journal, JournalUse>();
+
+function useOf(journal: Journal): JournalUse {
+  const use = uses.get(journal) ?? { before: 0, behind: 0 };
+  uses.set(journal, use);
+  return use;
 }
 
 /**
@@ -34,13 +50,14 @@ export interface GroupCommitDeps {
  */
 export class GroupCommit {
   readonly #deps: GroupCommitDeps;
+  readonly #use: JournalUse;
   #busy = false;
   #stopped = false;
-  #ahead = 0;
   #whenIdle: (() => void)[] = [];
 
   constructor(deps: GroupCommitDeps) {
     this.#deps = deps;
+    this.#use = useOf(deps.journal);
   }
 
   /** Takes what gathered, unless a write is under way: then it is taken after that. */
@@ -77,24 +94,36 @@ export class GroupCommit {
   }
 
   #write(sealed: Sealed): void {
-    const { journal, maxAhead } = this.#deps;
     if (sealed.events.length === 0) {
       this.#apply(sealed);
       return;
     }
     if (sealed.written === "before") {
-      this.#wait(() => journal.append(sealed.events), sealed);
+      this.#wait(() => this.#append(sealed), sealed);
       return;
     }
     const left = this.#note(sealed.events);
     if (left === undefined) return;
-    this.#ahead += sealed.messages;
-    if (left.length === 0 && this.#ahead <= maxAhead) {
+    this.#use.behind += sealed.messages;
+    if (left.length === 0 && this.#use.behind <= this.#deps.maxAhead) {
       this.#apply(sealed);
       return;
     }
-    this.#ahead = 0;
+    this.#use.behind = 0;
     this.#wait(() => this.#catchUp(left), sealed);
+  }
+
+  /** In turn with other connections, so that the journal has room for everybody else's records too. */
+  async #append({ events, messages }: Sealed): Promise<void> {
+    const { journal, maxAhead } = this.#deps;
+    const use = this.#use;
+    while (use.before > 0 && use.before + messages > maxAhead) await journal.settled();
+    use.before += messages;
+    try {
+      await journal.append(events);
+    } finally {
+      use.before -= messages;
+    }
   }
 
   /** Gives those that the journal has no room for now; undefined where that was the end. */

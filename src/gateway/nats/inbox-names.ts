@@ -1,9 +1,15 @@
 /** The prefix that unmodified clients use: all jobs of an account would share it. */
 const clientPrefix = "_INBOX.";
 
+/** `<inbox>.<batch id>.<flow>.<gaps>.<number>.<order>.$FI`. @see ADR-50 of NATS, fast-ingest batch publishing */
+const batchOrder = ".$FI";
+
 /** A job's own inboxes: what its client calls them, and what the server does. */
 export interface InboxNames {
-  /** `_INBOX.x` or the job's own `_INBOX_….x` as the server knows it; undefined for anything else. */
+  /**
+   * `_INBOX.x` or the job's own `_INBOX_….x` as the server knows it; undefined for anything else. What ends in `$FI` is no
+   * inbox: JetStream reads a batch's id and orders for it from such a reply, and whoever names another's id commits or spoils it.
+   */
   toServer(subject: string): string | undefined;
   /** The same subject as a client knows it that says `_INBOX.`; every other subject unchanged. */
   toClient(subject: string): string;
@@ -16,6 +22,7 @@ export function inboxNames(inbox: string): InboxNames {
   const own = `${inbox}.`;
   return {
     toServer(subject) {
+      if (subject.endsWith(batchOrder)) return undefined;
       if (subject.startsWith(clientPrefix)) return own + subject.slice(clientPrefix.length);
       return subject.startsWith(own) ? subject : undefined;
     },

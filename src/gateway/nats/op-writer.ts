@@ -241,7 +241,8 @@ function digitsOf(value: number): number {
   return digits;
 }
 
-const word = /^[^\s\p{Cc}]+$/u;
+/** Beyond ASCII everything is a letter to NATS: a blank or line end there ends no word. */
+const word = /^[!-~\u0080-\u{10ffff}]+$/u;
 
 function checked(text: string): string {
   if (word.test(text)) return text;

@@ -85,7 +85,7 @@ export interface NatsAuthority {
    * holds while this stays the same.
    */
   epoch(session: string): number;
-  /** Current hard end, ms since the epoch; 0 for a session that is not active. */
+  /** Current hard end, ms since the epoch; 0 for a session that is not active, or of which nothing is believed any more. */
   hardEndAt(session: string): number;
   /** True once all of them are durable. Rejects `journal_unavailable`: then nothing of them may happen. */
   append(events: readonly AuditEvent[]): Promise<void>;

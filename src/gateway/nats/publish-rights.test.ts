@@ -101,9 +101,11 @@ test("an observed target lets through what policy denies, and says it once", asy
 
 test("what is kept is bounded", async () => {
   const { authority, ask } = await world({ allow: ["pub a.*"] });
-  for (let at = 0; at < 10_001; at++) ask(`a.${at}`);
-  ask("a.10000");
-  expect(authority.decided).toBe(10_001);
+  for (let at = 0; at < 1_001; at++) ask(`a.${at}`);
+  ask("a.1000");
+  expect(authority.decided).toBe(1_001);
   ask("a.0");
-  expect(authority.decided).toBe(10_002);
+  expect(authority.decided).toBe(1_002);
+  for (let at = 0; at < 3; at++) ask(`a.${"x".repeat(127)}`);
+  expect(authority.decided).toBe(1_005);
 });

@@ -17,8 +17,12 @@ export interface PublishRight {
   readonly observed?: Denial;
 }
 
-/** Decisions kept at once: a connection that publishes to more subjects asks policy again. */
-const maxKept = 10_000;
+/**
+ * Decisions kept at once, and the longest subject of one: a connection that publishes to more, or to longer ones, asks policy
+ * again. A job may have hundreds of connections, and chooses its subjects.
+ */
+const maxKept = 1_000;
+const longestKept = 128;
 
 type Rights = Pick<NatsAuthority, "decide" | "epoch">;
 
@@ -118,6 +122,7 @@ export class PublishRights {
     consumer: string | undefined,
   ): PublishRight {
     if (!decision.unconditional || decision.limit !== undefined) return right;
+    if ((consumer ?? subject).length > longestKept) return right;
     if (kept.size >= maxKept) kept.clear();
     if (consumer === undefined) kept.set(subject, right);
     else kept.set(consumer, { ...right, row: right.row.slice(0, -subject.length - 1) });
@@ -126,6 +131,7 @@ export class PublishRights {
 
   /** Each denial of an observed target once, as long as nothing changes: the rows of its messages say the rest. */
   #firstTime({ operation, decision }: Asked): boolean {
+    if (operation.subject.length > longestKept) return true;
     const key = `${decision.reason} ${operation.verb} ${operation.subject}`;
     if (this.#observed.has(key)) return false;
     if (this.#observed.size >= maxKept) this.#observed.clear();

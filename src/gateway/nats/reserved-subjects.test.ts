@@ -80,6 +80,8 @@ test.each([
   "_INBOX_.x",
   "_INBOXx.y",
   "a._INBOX.x",
+  "_INBOX.a.batch.10.ok.1.0.$FI",
+  "_INBOX_0123456789abcdef.a.batch.10.ok.2.2.$FI",
   "",
   ">",
 ])("%s is no inbox of the job", (subject) => expect(names.toServer(subject)).toBeUndefined());

@@ -11,7 +11,7 @@ export interface NatsUser {
   readonly rights: Pick<NatsRights, "pub" | "req" | "sub" | "pull" | "observed"> & Partial<Pick<NatsRightsNow, "deny">>;
   /** First token of the job's inboxes, `_INBOX_…`. */
   readonly inbox: string;
-  /** ms since the epoch: the session's hard end. */
+  /** ms since the epoch: the latest that the session's hard end can be. */
   readonly expiresAt: number;
   /**
    * `gateway`: the gateway decides each message, and the server takes the connection from the gateway only. `direct`: the
