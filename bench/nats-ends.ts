@@ -8,9 +8,8 @@ const idle = 2_000;
 /** A session has 256 connections at most. */
 const perSession = 200;
 
-/** From the request that ends a session to the end of its client's socket, and what an idle connection weighs. */
+/** From the request that ends a session to the end of its client's socket. */
 export async function measureEnds(installation: NatsInstallation): Promise<void> {
-  const { broker, gatewayPort } = installation;
   const closed = await ends(installation);
   console.log(`session end → client's socket closed, ${trials} trials; the request over HTTP is part of it`);
   console.log(
@@ -20,18 +19,27 @@ export async function measureEnds(installation: NatsInstallation): Promise<void>
       ["end answered (durable)", ...[0.5, 0.99, 1].map((part) => percentile(closed.answer, part).toFixed(2))],
     ]),
   );
+}
+
+/** What an idle connection weighs in the gateway's process; the system's own buffers are not in it. */
+export async function measureMemory(installation: NatsInstallation): Promise<void> {
+  const { broker } = installation;
+  for (const client of await open(installation, perSession)) client.close(); // what is made once is made now
   const before = memoryOf(broker.pid);
-  const clients: LoadClient[] = [];
-  for (let at = 0; at < idle / perSession; at++) {
-    const password = await (await installation.session()).password("durable");
-    for (let batch = 0; batch < perSession; batch += 50) {
-      const opening = Array.from({ length: 50 }, () => LoadClient.open(gatewayPort, password));
-      clients.push(...(await Promise.all(opening)));
-    }
-  }
+  const clients = await open(installation, idle);
   const each = (memoryOf(broker.pid) - before) / idle / 1024;
-  console.log(`\nidle connection: ${each.toFixed(0)} KiB of the gateway's resident memory (${idle} of them)`);
+  console.log(`idle connection: ${each.toFixed(0)} KiB of the gateway's resident memory (${idle} of them)`);
   for (const client of clients) client.close();
+}
+
+async function open({ gatewayPort, session }: NatsInstallation, count: number): Promise<LoadClient[]> {
+  const clients: LoadClient[] = [];
+  for (let password = await (await session()).password("durable"); clients.length < count; ) {
+    const opening = Array.from({ length: 50 }, () => LoadClient.open(gatewayPort, password));
+    clients.push(...(await Promise.all(opening)));
+    if (clients.length % perSession === 0) password = await (await session()).password("durable");
+  }
+  return clients;
 }
 
 async function ends({ gatewayPort, session }: NatsInstallation) {

@@ -5,7 +5,7 @@ import { LoadClient, type LoadCredential, makeBurst } from "./nats-load.ts";
 import { type MeasuredProcess, type ProcessorTime, processorTime, since, startMeasured } from "./nats-process.ts";
 
 const rounds = 3;
-const perRound = 200_000;
+const perRound = 150_000;
 const burst = makeBurst(subjectAt, 128);
 const everything = "build.status.1042.>";
 
@@ -152,7 +152,7 @@ async function publishingWithLibrary({ port, credential }: Way): Promise<Work> {
 }
 
 /** Messages of `one`, over all connections. */
-const small = 10_000;
+const small = 6_000;
 
 async function one({ port, credential }: Way): Promise<Work> {
   const clients = await Promise.all(Array.from({ length: 100 }, () => LoadClient.open(port, credential)));
@@ -174,7 +174,7 @@ async function one({ port, credential }: Way): Promise<Work> {
   };
 }
 
-const samples = 1_000;
+const samples = 600;
 
 async function latencies(ways: readonly Way[]): Promise<void> {
   const all = [];

@@ -1,7 +1,7 @@
 import { natsServerVersion } from "../demo/nats-server.ts";
 import { machine } from "./machine.ts";
 import { measureConnects } from "./nats-connects.ts";
-import { measureEnds } from "./nats-ends.ts";
+import { measureEnds, measureMemory } from "./nats-ends.ts";
 import { startNatsInstallation } from "./nats-installation.ts";
 import { measureMessages } from "./nats-messages.ts";
 
@@ -20,7 +20,7 @@ for (const authentication of ["config", "operator"] as const) {
   const parts =
     authentication === "config"
       ? [...(wanted("messages") ? [measureMessages] : []), ...(wanted("connects") ? [measureConnects] : [])]
-      : [...(wanted("connects") ? [measureConnects] : []), ...(wanted("ends") ? [measureEnds] : [])];
+      : [...(wanted("ends") ? [measureMemory, measureEnds] : []), ...(wanted("connects") ? [measureConnects] : [])];
   if (parts.length === 0) continue;
   const installation = await startNatsInstallation({ authentication, ...(base === undefined ? {} : { base }) });
   try {

@@ -162,7 +162,7 @@ describe("docs/guides/nats.md and nats-jobs.md", () => {
 
   test("and nothing of it is wider than a terminal but what one line must hold", () => {
     const wide = everything.split("\n").filter((line) => line.length > 100);
-    const others = /^nats: error|^nats-server: |^\[\d+\] |^\{"level"|^wayleave: session |^wrote |_INBOX_/;
+    const others = /^nats: error|^nats-server: |^\[\d+\] |^\{"level"|^wayleave: session |^wrote |^[\d-]+T\S+Z {2}rec_|_INBOX_/;
     expect(wide.filter((line) => !others.test(line))).toEqual([]);
   });
 });

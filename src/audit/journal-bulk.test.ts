@@ -10,6 +10,17 @@ function published(first: number): AuditEvent {
   return { kind: "nats.published", data: { ...place, first, messages, bytes: 20 * 128, policy: "41c0" } };
 }
 
+/** One of 1 KiB, with the longest subject there is. */
+function subscribed(first: number): AuditEvent {
+  const subject = `build.${"x".repeat(1_000)}`;
+  return { kind: "nats.subscribed", data: { ...place, sid: String(first), subject, rule: "inbox", policy: "41c0" } };
+}
+
+/** Small ones, which come in large numbers. */
+function unsubscribed(first: number): AuditEvent {
+  return { kind: "nats.unsubscribed", data: { ...place, sid: `${first}${"0".repeat(600)}`, max: first } };
+}
+
 /** A journal whose disk stands still, and takes 16 KiB meanwhile. */
 async function stalled() {
   const disk = new TestDisk();
@@ -27,10 +38,14 @@ async function waits(promise: Promise<unknown>): Promise<boolean> {
   return Promise.race([promise.then(() => false), turns()]);
 }
 
-describe("records of messages, where they come faster than the disk", () => {
-  test("wait, and leave room for decisions", async () => {
+describe("records of what clients send, where they come faster than the disk", () => {
+  test.each([
+    ["messages", published],
+    ["subscriptions", subscribed],
+    ["ends of subscriptions", unsubscribed],
+  ])("of %s wait, and leave room for decisions", async (_, made) => {
     const { disk, journal } = await stalled();
-    const appended = Array.from({ length: 40 }, (_, at) => journal.append([published(1 + at * 20)]));
+    const appended = Array.from({ length: 40 }, (_, at) => journal.append([made(1 + at * 20)]));
     expect(await waits(Promise.all(appended))).toBe(true);
     expect(journal.note(decided())).toMatch(/^rec_/);
     const decision = journal.append([decided()]);

@@ -20,7 +20,7 @@ export interface JournalOptions {
   /** A noted record waits this long for company. Default 20 ms; it is durable one write later. */
   readonly noteDelayMs?: number;
   /**
-   * More than this not yet durable, and the journal refuses records; of records of messages it takes half as much, and lets
+   * More than this not yet durable, and the journal refuses records; of records of clients' operations it takes half as much, and lets
    * `append` wait. Default 8 MiB.
    */
   readonly maxPendingBytes?: number;
@@ -88,8 +88,13 @@ const closingKinds: ReadonlySet<RecordKind> = new Set([
   "key.revoked",
 ]);
 
-/** Records of messages come by the megabyte; they leave room for decisions, and wait where they can. */
-const bulkKinds: ReadonlySet<RecordKind> = new Set(["nats.published", "nats.delivered"]);
+/** Records of what a client sends come by the megabyte; they leave room for decisions, and wait where they can. */
+const bulkKinds: ReadonlySet<RecordKind> = new Set([
+  "nats.published",
+  "nats.delivered",
+  "nats.subscribed",
+  "nats.unsubscribed",
+]);
 
 const isBulk = ({ kind }: Pick<AuditEvent, "kind">): boolean => bulkKinds.has(kind);
 

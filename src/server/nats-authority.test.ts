@@ -264,3 +264,26 @@ test("records pass through: durable, noted, settled, or refused", async () => {
   await expect(w.authority.append([disconnected(admission)])).rejects.toThrow("disk");
   expect(() => w.authority.note(disconnected(admission))).toThrow("disk");
 });
+
+test("what one client did in a moment is written in pieces, in order, and not at all after one that failed", async () => {
+  const w = natsWorld();
+  const admission = await admitted(w);
+  const { connection, target, account, record } = admission;
+  const place = { gateway: "jobs", connection, target, account };
+  const events = Array.from({ length: 2_500 }, (_, at): AuditEvent => {
+    return { kind: "nats.unsubscribed", ...record, data: { ...place, sid: String(at) } };
+  });
+  const sizes: number[] = [];
+  const append = w.recorder.append.bind(w.recorder);
+  w.recorder.append = (some) => {
+    sizes.push(some.length);
+    w.recorder.fail = sizes.length === 5;
+    return append(some);
+  };
+  await w.authority.append(events);
+  expect(sizes).toEqual([1_000, 1_000, 500]);
+  const sids = w.recorder.records.flatMap((each) => (each.kind === "nats.unsubscribed" ? [each.data.sid] : []));
+  expect(sids).toEqual(events.map((_, at) => String(at)));
+  await expect(w.authority.append(events)).rejects.toThrow("disk");
+  expect(sizes).toEqual([1_000, 1_000, 500, 1_000, 1_000]);
+});

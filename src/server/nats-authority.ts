@@ -88,7 +88,9 @@ export function createNatsAuthority(deps: NatsAuthorityDeps): BrokerNatsAuthorit
       return view?.state === "active" ? view.hardEndAt : 0;
     },
     async append(events) {
-      await recorder.append(events);
+      for (let from = 0; from < events.length; from += mostAtOnce) {
+        await recorder.append(events.slice(from, from + mostAtOnce));
+      }
       for (const event of events) see(event);
     },
     note(event) {
@@ -108,6 +110,9 @@ export function createNatsAuthority(deps: NatsAuthorityDeps): BrokerNatsAuthorit
     },
   };
 }
+
+/** What one client sent in a moment is not written in one piece: the journal would refuse everybody else meanwhile. */
+const mostAtOnce = 1_000;
 
 /** What a change of a session means for its connections. `now` is ms since the epoch. */
 function changeOf({ id, view }: Session, now: number): SessionChange {

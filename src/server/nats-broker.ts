@@ -110,20 +110,45 @@ export function openNatsBroker(deps: NatsBrokerDeps, gateway: NatsGatewayConfig,
     onFault,
   });
   const accounts = gateway.authentication === "operator" ? keepAccounts(deps, gateway, servers) : undefined;
-  const gone = (events: readonly AuditEvent[]) => {
-    for (const event of events) if (event.kind === "nats.disconnected") deps.open.forget(event.data.connection);
+  const ensure = async (account: string) => accounts?.ensure(account);
+  const authority = withOpen(deps, decided, ensure);
+  const unwatch = decided.watch(({ session }) => {
+    // Suspended as well as ended: whoever comes again is asked about again.
+    if (gateway.direct && deps.table.view(session)?.state !== "active") kickAll(deps, servers, session);
+  });
+  return {
+    authority,
+    servers,
+    ensure,
+    async close() {
+      unwatch();
+      accounts?.close();
+      decided.close();
+      await servers.close();
+    },
   };
-  const authority: BrokerNatsAuthority = {
+}
+
+/** What is attached is open until its end is recorded, and its account is at the servers before. */
+function withOpen(
+  { open, announce }: NatsBrokerDeps,
+  decided: BrokerNatsAuthority,
+  ensure: NatsBroker["ensure"],
+): BrokerNatsAuthority {
+  const gone = (events: readonly AuditEvent[]) => {
+    for (const event of events) if (event.kind === "nats.disconnected") open.forget(event.data.connection);
+  };
+  return {
     ...decided,
     async attach(admission, upstream, mode = "gateway") {
       const { serverId, cid } = upstream;
-      await accounts?.ensure(admission.account);
-      deps.announce(serverId, cid);
-      deps.open.add({ admission, mode, serverId, cid });
+      await ensure(admission.account);
+      announce(serverId, cid);
+      open.add({ admission, mode, serverId, cid });
       try {
         return await decided.attach(admission, upstream, mode);
       } catch (error) {
-        deps.open.forget(admission.connection); // no record of it, so nobody will say that it is gone
+        open.forget(admission.connection); // no record of it, so nobody will say that it is gone
         throw error;
       }
     },
@@ -134,21 +159,6 @@ export function openNatsBroker(deps: NatsBrokerDeps, gateway: NatsGatewayConfig,
     note(event) {
       decided.note(event);
       gone([event]);
-    },
-  };
-  const unwatch = decided.watch(({ session }) => {
-    // Suspended as well as ended: whoever comes again is asked about again.
-    if (gateway.direct && deps.table.view(session)?.state !== "active") kickAll(deps, servers, session);
-  });
-  return {
-    authority,
-    servers,
-    ensure: async (account) => accounts?.ensure(account),
-    async close() {
-      unwatch();
-      accounts?.close();
-      decided.close();
-      await servers.close();
     },
   };
 }
@@ -254,7 +264,9 @@ function connectAccounts(
  */
 function serverEnd({ config }: NatsDeps, { identity, jkt, view }: Session, mode: OpenConnection["mode"]): number {
   const renews = jkt !== undefined && providers[identity.issuerType].renewable;
-  return mode === "gateway" && renews ? Math.max(view.hardEndAt, view.openedAt + config.sessions.maxMs) : view.hardEndAt;
+  return mode === "gateway" && renews
+    ? Math.max(view.hardEndAt, view.openedAt + config.sessions.maxMs)
+    : view.hardEndAt;
 }
 
 /** Whom an open connection stands for at the server, and the most it may do there; behind the gateway that decides each message. */

@@ -132,16 +132,19 @@ test("a subscription that ends after so many messages gets no more, and its coun
   await until(() => authority.of("nats.subscribed").length === 2);
 });
 
-test.each(["é", "\u00a0", "\u0085", "\u2028", "\u3000", "\ufeff"])("%j in a subject of somebody past the gateway ends nobody's connection", async (letter) => {
-  const { enter, server, faults } = await gatewayWorld(jobs);
-  const peer = await enter();
-  peer.say("SUB build.> 1\r\nPING\r\n");
-  await peer.until("PONG");
-  const message = Buffer.from(`MSG build.a${letter}b 1 re${letter}ply 1\r\nx\r\n`).toString("latin1");
-  server.last.say(`${message}MSG build.c 1 4\r\nlast\r\n`);
-  expect(await peer.until("last\r\n")).toBe(`PONG\r\n${message}MSG build.c 1 4\r\nlast\r\n`);
-  expect(faults).toEqual([]);
-});
+test.each(["é", "\u00a0", "\u0085", "\u2028", "\u3000", "\ufeff"])(
+  "%j in a subject of somebody past the gateway ends nobody's connection",
+  async (letter) => {
+    const { enter, server, faults } = await gatewayWorld(jobs);
+    const peer = await enter();
+    peer.say("SUB build.> 1\r\nPING\r\n");
+    await peer.until("PONG");
+    const message = Buffer.from(`MSG build.a${letter}b 1 re${letter}ply 1\r\nx\r\n`).toString("latin1");
+    server.last.say(`${message}MSG build.c 1 4\r\nlast\r\n`);
+    expect(await peer.until("last\r\n")).toBe(`PONG\r\n${message}MSG build.c 1 4\r\nlast\r\n`);
+    expect(faults).toEqual([]);
+  },
+);
 
 test("an error of the server is passed on, and recorded", async () => {
   const { enter, server, authority, end } = await gatewayWorld(jobs);
