@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
+import type { NatsConnection } from "@nats-io/transport-node";
 import type { EmitRouteDeps } from "../api/events.ts";
 import type { HookRouteDeps } from "../api/hooks.ts";
 import type { Config } from "../config/config.ts";
@@ -164,7 +165,7 @@ function connectEmitter(deps: EventsDeps) {
       const sent = createHeaders();
       for (const [name, value] of Object.entries(headers)) sent.set(name, value);
       connection.publish(subject, payload, { headers: sent });
-      await connection.flush().catch((cause: unknown) => {
+      await confirmed(connection).catch((cause: unknown) => {
         throw new WayleaveError("nats_unavailable", `nats-server did not confirm the message to ${subject}.`, {
           cause,
         });
@@ -173,8 +174,24 @@ function connectEmitter(deps: EventsDeps) {
   });
 }
 
-/** Throws `config_invalid` where policy wants pipelines started that nothing here can start. */
-export function refuseImpossibleEvents({ events }: Pick<Policy, "events">, config: Config): void {
+/** How long a server may take to say that it has a message, ms. */
+const confirmMs = 5_000;
+
+/** Rejects where the server does not answer in time: the client by itself waits for as long as there is none. */
+async function confirmed(connection: NatsConnection): Promise<void> {
+  const answered = new AbortController();
+  const late = pause(confirmMs, undefined, { signal: answered.signal }).then(() => {
+    throw new Error(`no answer within ${confirmMs} ms`);
+  });
+  try {
+    await Promise.race([connection.flush(), late]);
+  } finally {
+    answered.abort();
+  }
+}
+
+/** Throws `config_invalid` where policy wants pipelines started, or a webhook statuses published, that nothing here can. */
+export function refuseImpossibleEvents({ events, targets }: Pick<Policy, "events" | "targets">, config: Config): void {
   for (const { name, start, on } of events) {
     const issuer = config.issuers.find((each) => each.name === start.issuer);
     if (issuer?.start === undefined) {
@@ -183,12 +200,34 @@ export function refuseImpossibleEvents({ events }: Pick<Policy, "events">, confi
         `Event ${name} starts pipelines at ${start.issuer}, which has no credential for it; set start of that issuer.`,
       );
     }
-    const fronting = config.gateways.filter(({ kind, targets }) => kind === "nats" && targets.includes(on.target));
-    if (fronting.some((gateway) => gateway.kind === "nats" && !gateway.direct && gateway.authentication === "operator"))
-      continue;
-    throw new WayleaveError(
-      "config_invalid",
-      `Event ${name} listens at target ${on.target}, which needs a NATS gateway with authentication: operator and without direct.`,
-    );
+    if (start.type === "gitlab" && !Object.hasOwn(issuer.start.projects, start.project)) {
+      throw new WayleaveError(
+        "config_invalid",
+        `Event ${name} starts pipelines of ${start.project}, for which there is no trigger token; add it to start.projects of issuer ${start.issuer}.`,
+      );
+    }
+    refuseUnreachable(`Event ${name} listens at target ${on.target}`, on.target, config);
   }
+  for (const { name: issuer, webhooks } of config.issuers) {
+    for (const { name, events: target } of webhooks) {
+      if (target === undefined) continue;
+      const what = `Webhook ${name} of issuer ${issuer} publishes at target ${target}`;
+      if (targets.get(target)?.nats?.account === undefined)
+        throw new WayleaveError("config_invalid", `${what}, which is no NATS target of policy with one account.`);
+      refuseUnreachable(what, target, config);
+    }
+  }
+}
+
+function refuseUnreachable(what: string, target: string, { gateways }: Config): void {
+  const reaches = (gateway: Config["gateways"][number]) =>
+    gateway.kind === "nats" &&
+    gateway.targets.includes(target) &&
+    !gateway.direct &&
+    gateway.authentication === "operator";
+  if (gateways.some(reaches)) return;
+  throw new WayleaveError(
+    "config_invalid",
+    `${what}, which needs a NATS gateway with authentication: operator and without direct.`,
+  );
 }

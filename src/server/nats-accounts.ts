@@ -9,7 +9,7 @@ import { connectAs } from "./nats-servers.ts";
 
 /** The broker's own connections in accounts where jobs work: for events and for what it publishes itself. */
 export interface AccountConnections {
-  /** One for each account. Rejects `nats_unavailable`, and `config_invalid` where no server can know the broker's user. */
+  /** One for each account at each gateway's servers. Rejects `nats_unavailable`, and `config_invalid` where no server can know the broker's user. */
   get(target: string, account: string): Promise<NatsConnection>;
   close(): Promise<void>;
 }
@@ -27,8 +27,7 @@ export function createAccountConnections(deps: {
 }): AccountConnections {
   const held = new Map<string, Promise<NatsConnection>>();
 
-  const open = async (target: string, account: string): Promise<NatsConnection> => {
-    const gateway = gatewayOf(deps.gateways, target);
+  const open = async (gateway: AccountGateway, target: string, account: string): Promise<NatsConnection> => {
     await gateway.broker.ensure(account);
     const { identity } = await deps.natsKeys.account(account);
     const user = createNkey("user", (bytes) => randomBytes(bytes));
@@ -42,12 +41,15 @@ export function createAccountConnections(deps: {
 
   return {
     async get(target, account) {
-      const known = held.get(account);
+      const gateway = gatewayOf(deps.gateways, target);
+      // Other servers have another account of that name.
+      const key = JSON.stringify([gateway.config.name, account]);
+      const known = held.get(key);
       if (known !== undefined) return known;
-      const opening = open(target, account);
-      held.set(account, opening);
+      const opening = open(gateway, target, account);
+      held.set(key, opening);
       const forget = () => {
-        if (held.get(account) === opening) held.delete(account);
+        if (held.get(key) === opening) held.delete(key);
       };
       opening.then((connection) => connection.closed().then(forget, forget), forget);
       return opening;

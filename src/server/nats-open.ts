@@ -18,6 +18,8 @@ export interface OpenConnections {
   at(serverId: string, cid: number): OpenConnection | undefined;
   ofSession(session: string): readonly OpenConnection[];
   forget(connection: string): void;
+  /** Forgets those that nobody knows any more, and whose end nobody told. */
+  prune(known: (connection: string) => boolean): void;
 }
 
 export function createOpenConnections(): OpenConnections {
@@ -40,5 +42,8 @@ export function createOpenConnections(): OpenConnections {
     at: (serverId, cid) => known.get(places.get(place(serverId, cid)) ?? ""),
     ofSession: (session) => [...known.values()].filter(({ admission }) => admission.session === session),
     forget,
+    prune(isKnown) {
+      for (const connection of known.keys()) if (!isKnown(connection)) forget(connection);
+    },
   };
 }

@@ -48,6 +48,9 @@ export interface NatsServices {
 /** How often another policy is looked for: what it takes away, it takes away at once where it is asked. */
 const policyLookMs = 200;
 
+/** How often connections whose end nobody told are forgotten. */
+const pruneMs = 60_000;
+
 interface Running {
   readonly config: NatsGatewayConfig;
   readonly broker: NatsBroker;
@@ -90,6 +93,10 @@ export function connectNats(deps: NatsDeps): NatsServices {
     for (const { broker } of running) broker.authority.policyChanged();
   }, policyLookMs);
   timer.unref();
+  const pruning = setInterval(() => {
+    open.prune((id) => running.some(({ broker }) => broker.authority.admissionOf(id) !== undefined));
+  }, pruneMs);
+  pruning.unref();
   return {
     async listen() {
       for (const { config: at, gateway } of running) {
@@ -124,6 +131,7 @@ export function connectNats(deps: NatsDeps): NatsServices {
     },
     async close() {
       clearInterval(timer);
+      clearInterval(pruning);
       await connections.close();
       await Promise.all(running.map((each) => each.close()));
     },
