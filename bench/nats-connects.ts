@@ -30,7 +30,10 @@ export async function measureConnects(installation: NatsInstallation): Promise<v
   const opened = await connects(gatewayPort, 20, () => ({ user: "durable", pass: tokens.pop() ?? "" }), tokens.length);
   rows.push(row("CI token, which opens a session, gateway", 20, opened, since(broker.pid, before)));
   console.log(
-    table([["", "at once", "per second", "p50 ms", "p99 ms", "CPU µs each", "other threads", "refused"], ...rows]),
+    table([
+      ["", "at once", "per second", "p50 ms", "p99 ms", "CPU µs each", "other threads", "one core does", "refused"],
+      ...rows,
+    ]),
   );
 }
 
@@ -83,10 +86,11 @@ function row(
   cpu?: { readonly main: number; readonly others: number },
 ): string[] {
   const each = (us: number | undefined) => (us === undefined ? "" : (us / count).toFixed(0));
+  const bound = cpu === undefined ? "" : thousands((1e6 * count) / (cpu.main + cpu.others));
   if (refused[0] !== undefined) console.log(`refused: ${refused[0]}`);
   return [
     ...[name, String(atOnce), thousands(perSecond), p50.toFixed(1), p99.toFixed(1)],
-    ...[each(cpu?.main), each(cpu?.others), String(refused.length)],
+    ...[each(cpu?.main), each(cpu?.others), bound, String(refused.length)],
   ];
 }
 

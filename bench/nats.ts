@@ -1,3 +1,4 @@
+import { loadavg } from "node:os";
 import { natsServerVersion } from "../demo/nats-server.ts";
 import { machine } from "./machine.ts";
 import { measureConnects } from "./nats-connects.ts";
@@ -15,7 +16,7 @@ const { BASE: base } = process.env;
 
 console.log(`nats-server ${natsServerVersion()}, 128-byte messages
 gateway (broker, journal, index, garbage collection) on one core; nats-server and load on the rest
-${machine()}\n`);
+${machine()}, load ${loadavg()[0]?.toFixed(1)} before\n`);
 for (const authentication of ["config", "operator"] as const) {
   const parts =
     authentication === "config"

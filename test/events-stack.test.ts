@@ -1,90 +1,19 @@
-import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { jetstream } from "@nats-io/jetstream";
 import { headers, type Msg, type NatsConnection } from "@nats-io/transport-node";
-import { pino } from "pino";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { parse, stringify } from "yaml";
-import { loadConfig } from "../src/config/load.ts";
-import { startServer } from "../src/server.ts";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Pipeline } from "../demo/gitlab/types.ts";
+import { type EventsFlow, eventsFlow, whole, withoutImages } from "./events-flow.ts";
 import { type EventJob, type EventsLab, eventually, startEventsLab } from "./events-lab.ts";
 import { wayleave } from "./job-process.ts";
 
-const who = `
-version: 1
-targets:
-  events: { nats: { account: CI } }
-who:
-  shop: { gitlab: { project: acme/shop } }
-  person: { gitlab: { project: acme/deploy } }
-`;
-const roles = `
-roles:
-  tell:
-    for: [shop]
-    allow:
-      events: ["pub build.status.\${job.project_id}.>", "pub image.pushed.\${job.project_id}"]
-  plan:
-    for: [person]
-    allow: { events: ["pub deploy.plan.*"] }
-`;
-const caused = `
-  deployed:
-    for: [{ gitlab: { project: acme/deploy, caused_by: [deploy-image] } }]
-    allow: { events: ["pub deploy.done.*", "pub image.pushed.\${job.project_id}"] }
-`;
-const deployImage = `
-  deploy-image:
-    for: [shop, { gitlab: { project: acme/deploy, caused_by: [deploy-image] } }]
-    on: { target: events, stream: IMAGES, subject: "image.pushed.*" }
-    start: { gitlab: { project: acme/deploy, ref: main } }
-    variables: { TAG: /data/tag }
-    limit: 100/min
-    depth: 2
-`;
-const releaseNotes = `
-  release-notes:
-    for: [shop]
-    on: { target: events, stream: IMAGES, subject: "image.pushed.*" }
-    start: { gitlab: { project: acme/notify, ref: release } }
-    variables: { NOTE: /data/note }
-    limit: 100/min
-`;
-const others = `
-events:
-  on-status:
-    for: [shop, person]
-    on: { target: events, stream: STATUS, subject: "build.status.*.*.success" }
-    start: { gitlab: { project: acme/notify, ref: main } }
-    limit: 100/min
-`;
-const withoutDeploy = who + roles + others;
-const whole = who + roles + caused + others + deployImage + releaseNotes;
-const withoutImages = who + roles + others + releaseNotes;
-
 let lab: EventsLab;
+let flow: EventsFlow;
 beforeAll(async () => {
-  lab = await startEventsLab(withoutDeploy);
+  lab = await startEventsLab(withoutImages);
+  flow = eventsFlow(lab);
   await lab.streams.add({ name: "STATUS", subjects: ["build.status.>"] });
 }, 120_000);
-afterAll(async () => {
-  vi.useRealTimers();
-  await lab?.close();
-});
-
-const image = () => `image.pushed.${lab.project["acme/shop"].id}`;
-const imageEvent = (tag: string, more: object = {}) => ({
-  type: "image.pushed",
-  subject: image(),
-  data: { tag },
-  ...more,
-});
-const deployed = () => lab.triggered(lab.project["acme/deploy"]);
-const tagsOf = (pipelines: ReturnType<typeof deployed>) =>
-  pipelines.map(({ variables }) => variables.find(({ key }) => key === "TAG")?.value);
-const deployedOf = (tag: string) => deployed().filter((each) => tagsOf([each])[0] === tag);
-const startedFor = (tag: string) => eventually(`the pipeline of ${tag}`, () => deployedOf(tag)[0]);
-const shopJob = () => lab.startJob(lab.project["acme/shop"]);
+afterAll(() => lab?.close());
 
 /** What the client is told of a publish that policy denies. */
 async function refusal(connection: NatsConnection, subject: string): Promise<string> {
@@ -102,7 +31,7 @@ const header = (message: Msg, name: string) => message.headers?.get(name) ?? "";
 describe("wayleave emit, in a job", () => {
   let job: EventJob;
   beforeAll(async () => {
-    job = await shopJob();
+    job = await flow.shopJob();
   });
 
   test("publishes a CloudEvent that says whose it is, and records it", async () => {
@@ -159,8 +88,8 @@ describe("wayleave emit, in a job", () => {
     {
       what: "a target none of its roles names",
       args: ["done", "--target", "other"],
-      status: 2,
-      says: /they name: events/,
+      status: 3,
+      says: /invalid_target/,
     },
   ])("is refused $what, with exit status $status", async ({ args, status, says }) => {
     const done = await wayleave(job.env, "emit", ...args);
@@ -187,7 +116,7 @@ describe("wayleave emit, in a job", () => {
   });
 
   test("outside a session is nothing: no token, a foreign one, an ended session", async () => {
-    const ended = await shopJob();
+    const ended = await flow.shopJob();
     expect((await ended.emit({ type: "alive" })).status).toBe(200);
     lab.gitlab.succeedJob(ended.job);
     await lab.gitlab.flush();
@@ -202,7 +131,7 @@ describe("wayleave emit, in a job", () => {
   });
 
   test("repeated with its key is one event, and the key is the session's own", async () => {
-    const [one, other] = [await shopJob(), await shopJob()];
+    const [one, other] = [await flow.shopJob(), await flow.shopJob()];
     const asked = { type: "keyed", key: "one-and-the-same" };
     const ids: unknown[] = [];
     for (const each of [one, one, other]) ids.push((await each.emit(asked)).body.id);
@@ -249,14 +178,14 @@ describe("a pipeline that knows nothing of Wayleave", () => {
 
   /** One message that is not of the webhook: whatever was sent before it is in the stream. */
   async function sentinel(): Promise<void> {
-    const job = await shopJob();
+    const job = await flow.shopJob();
     expect((await job.emit({ type: "sentinel" })).status).toBe(200);
     await lab.heard(`build.status.${lab.project["acme/shop"].id}.sentinel`);
   }
 });
 
 describe("a message that starts a pipeline", () => {
-  let first: ReturnType<typeof deployed>[number];
+  let first: Pipeline;
 
   test("of an event that a reload of the policy adds, on a stream that is made later still", async () => {
     lab.writePolicy(whole);
@@ -266,13 +195,13 @@ describe("a message that starts a pipeline", () => {
     expect(away.problem).toMatch(/stream not found/);
     expect((await lab.operator("events", "list")).out).toMatch(/^stopped +deploy-image: stream not found$/m);
     await lab.streams.add({ name: "IMAGES", subjects: ["image.pushed.*"] });
-    const job = await shopJob();
+    const job = await flow.shopJob();
     const { status, out, err } = await wayleave(
       job.env,
-      ...["emit", "image.pushed", "--subject", image(), "--data", '{"tag":"1.0"}'],
+      ...["emit", "image.pushed", "--subject", flow.image(), "--data", '{"tag":"1.0"}'],
     );
     expect({ status, err }).toEqual({ status: 0, err: "" });
-    first = await startedFor("1.0");
+    first = await flow.startedFor("1.0");
     const started = await lab.records.until("event.started", ({ data }) => data.pipeline_id === String(first.id));
     expect(started).toMatchObject({ job: { job_id: String(job.job.id) }, data: { by: "answer" } });
     const [pending] = lab.records.of("event.pending", started.session);
@@ -284,12 +213,13 @@ describe("a message that starts a pipeline", () => {
   });
 
   test("starts one, however often the job says it", async () => {
-    const job = await shopJob();
-    for (let count = 0; count < 3; count++) await job.emit(imageEvent("1.1", { key: "once-and-again" }));
-    await startedFor("1.1");
-    await job.emit(imageEvent("1.2"));
-    await startedFor("1.2");
-    expect(tagsOf(deployed())).toEqual(["1.0", "1.1", "1.2"]);
+    const job = await flow.shopJob();
+    for (let count = 0; count < 3; count++) await job.emit(flow.imageEvent("1.1", { key: "once-and-again" }));
+    await flow.startedFor("1.1");
+    await job.emit(flow.imageEvent("1.2"));
+    await flow.startedFor("1.2");
+    for (const tag of ["1.0", "1.1", "1.2"]) expect(flow.deployedOf(tag)).toHaveLength(1);
+    expect(flow.deployed()).toHaveLength(3);
   });
 
   test("gives its job a cause, and with it only the roles that say caused_by", async () => {
@@ -326,24 +256,24 @@ describe("a message that starts a pipeline", () => {
   });
 
   test("whose job says the next one makes a chain, which is cut at its depth", async () => {
-    const job = await shopJob();
-    await job.emit(imageEvent("loop"));
-    const next = (tag: string) => imageEvent(tag, { subject: `image.pushed.${lab.project["acme/deploy"].id}` });
-    const second = await lab.runJob((await startedFor("loop")).jobs[0]);
+    const job = await flow.shopJob();
+    await job.emit(flow.imageEvent("loop"));
+    const next = (tag: string) => flow.imageEvent(tag, { subject: `image.pushed.${lab.project["acme/deploy"].id}` });
+    const second = await lab.runJob((await flow.startedFor("loop")).jobs[0]);
     expect((await second.emit(next("loop 2"))).status).toBe(200);
-    const third = await lab.runJob((await startedFor("loop 2")).jobs[0]);
+    const third = await lab.runJob((await flow.startedFor("loop 2")).jobs[0]);
     const session = await third.session();
-    expect(lab.records.of("session.opened", session)[0]?.data.identity.cause).toMatchObject({
+    expect(await flow.causeOf(session)).toMatchObject({
       ...{ depth: 2, project: "acme/deploy", session: await second.session() },
     });
     expect((await third.emit(next("loop 3"))).status).toBe(200);
     const cut = await lab.listed((each) => each.session === session && each.event === "deploy-image");
     expect(cut).toMatchObject({ state: "refused", code: "depth_exceeded", job: `acme/deploy#${third.job.id}` });
-    expect(deployedOf("loop 3")).toEqual([]);
+    expect(flow.deployedOf("loop 3")).toEqual([]);
   });
 
   test("past the gateway, by an administrator, starts nothing and is a dead letter", async () => {
-    const job = await shopJob();
+    const job = await flow.shopJob();
     await job.emit({ type: "own" });
     const real = await lab.heard(`build.status.${lab.project["acme/shop"].id}.own`);
     const forged = headers();
@@ -351,8 +281,8 @@ describe("a message that starts a pipeline", () => {
     forged.set("Wayleave-Message", header(real, "Wayleave-Message"));
     const payload = JSON.stringify({ data: { tag: "forged", note: "forged" } });
     const js = jetstream(lab.admin);
-    const bare = await js.publish(image(), payload);
-    const other = await js.publish(image(), payload, { headers: forged });
+    const bare = await js.publish(flow.image(), payload);
+    const other = await js.publish(flow.image(), payload, { headers: forged });
     const of = (sequence: number) =>
       lab.listed((each) => each.event === "deploy-image" && each.sequence === sequence && each.state === "refused");
     expect(await of(bare.seq)).toMatchObject({ code: "not_from_a_job", attempts: 0 });
@@ -363,169 +293,6 @@ describe("a message that starts a pipeline", () => {
     expect(list.out).toContain(`wayleave events retry ${key}`);
     expect(list.out).toContain("not_from_a_job");
     expect(await lab.operator("events", "retry", key)).toMatchObject({ status: 3 });
-    expect(deployedOf("forged")).toEqual([]);
-  });
-});
-
-describe("a CI that does not answer", () => {
-  /** Requests to start a pipeline of the project, so far. */
-  const asked = () => lab.gitlab.requests.filter(({ path }) => path.includes("/trigger/pipeline")).length;
-
-  test("with 429 and Retry-After is asked again when it said so, and starts it once", async () => {
-    const job = await shopJob();
-    const session = await job.session();
-    const before = asked();
-    lab.gitlab.setApiFault({ status: 429, retryAfterSeconds: 3 });
-    await job.emit(imageEvent("limited", { data: { tag: "limited" } }));
-    await eventually("a request to start it", () => (asked() > before ? true : undefined));
-    lab.gitlab.setApiFault(undefined);
-    await startedFor("limited");
-    const times = lab.records.of("event.pending", session).map(({ time }) => Date.parse(time));
-    expect(times).toHaveLength(2);
-    expect((times[1] ?? 0) - (times[0] ?? 0)).toBeGreaterThanOrEqual(2_900);
-    expect(deployedOf("limited")).toHaveLength(1);
-  });
-
-  test("whose answer is lost is looked up, and its job has the cause before anybody else asked", async () => {
-    const job = await shopJob();
-    const session = await job.session();
-    lab.gitlab.setApiFault({ status: "answer_lost" });
-    await job.emit(imageEvent("lost"));
-    const pipeline = await startedFor("lost");
-    lab.gitlab.setApiFault(undefined);
-    const work = await lab.runJob(pipeline.jobs[0]);
-    const own = await work.session();
-    expect(lab.records.of("session.opened", own)[0]?.data.identity.cause).toMatchObject({ session, depth: 1 });
-    const started = await lab.records.until("event.started", ({ data }) => data.pipeline_id === String(pipeline.id));
-    expect(["exchange", "look_up"]).toContain(started.data.by);
-    expect(deployedOf("lost")).toHaveLength(1);
-  });
-
-  test("with what a person can mend leaves a dead letter, which a retry starts", async () => {
-    const job = await shopJob();
-    await job.emit(imageEvent("mended", { data: { tag: "mended", note: "1.4" } }));
-    const session = await job.session();
-    const dead = await lab.listed((each) => each.event === "release-notes" && each.session === session);
-    expect(dead).toMatchObject({ state: "dead", code: "ci_refused", uncertain: false });
-    expect(dead.detail).toMatch(/Reference not found/);
-    const unmended = await lab.operator("events", "retry", dead.key);
-    expect(unmended).toMatchObject({ status: 3, out: expect.stringContaining("ci_refused") });
-    lab.gitlab.pushCommit(lab.project["acme/notify"], "release");
-    const mended = await lab.operator("events", "retry", dead.key, "--json");
-    expect(mended).toMatchObject({ status: 0, err: "" });
-    const [pipeline, other] = lab.triggered(lab.project["acme/notify"]);
-    expect(other).toBeUndefined();
-    expect(JSON.parse(mended.out)).toMatchObject({
-      state: "started",
-      pipeline: expect.stringContaining(`${pipeline?.id}`),
-    });
-    expect(lab.records.of("event.retried", session).map(({ data }) => data.by)).toEqual([
-      "local operator",
-      "local operator",
-    ]);
-    expect(await lab.operator("events", "retry", dead.key)).toMatchObject({ status: 4 });
-    expect((await lab.events()).events.map(({ key }) => key)).not.toContain(dead.key);
-  });
-});
-
-describe("a policy that is loaded again", () => {
-  test("without an event starts nothing for it any more", async () => {
-    lab.writePolicy(withoutImages);
-    await lab.records.until("policy.loaded", () => lab.records.of("policy.loaded").length >= 2);
-    const deployedBefore = deployed().length;
-    const job = await shopJob();
-    await job.emit(imageEvent("removed", { data: { tag: "removed", note: "removed" } }));
-    const notified = () => lab.triggered(lab.project["acme/notify"]);
-    await eventually("the other event's pipeline", () =>
-      notified().find(({ variables }) => variables.some(({ value }) => value === "removed")),
-    );
-    // Nobody fetches for the event: its message was not even delivered.
-    expect(await lab.consumers.info("IMAGES", "wayleave_deploy-image")).toMatchObject({
-      num_pending: 1,
-      num_ack_pending: 0,
-    });
-    expect(deployed()).toHaveLength(deployedBefore);
-    expect((await lab.events()).problems).toEqual([]);
-  });
-});
-
-describe("a broker that cannot do what policy wants does not start", () => {
-  type File = { issuers: Record<string, unknown>[]; gateways: Record<string, unknown>[] };
-
-  test.each<{ what: string; change: (file: File) => void; says: RegExp }>([
-    {
-      what: "without issuers[].start",
-      change: ({ issuers: [issuer] }) => delete issuer?.start,
-      says: /^Event deploy-image starts pipelines at gitlab, which has no credential for it; set start of that issuer\.$/,
-    },
-    {
-      what: "without the project's trigger token",
-      change: ({ issuers: [issuer] }) =>
-        Object.assign(issuer ?? {}, { start: { projects: { "acme/notify": { token: "glptt-a" } } } }),
-      says: /^Event deploy-image starts pipelines of acme\/deploy, .*issuers\[\]\.start\.projects/,
-    },
-    {
-      what: "with a gateway in config mode",
-      change: ({ gateways: [gateway] }) => Object.assign(gateway ?? {}, { authentication: "config" }),
-      says: /^Event deploy-image listens at target events, which needs a NATS gateway with authentication: operator and without direct\.$/,
-    },
-    {
-      what: "with a direct gateway",
-      change: ({ gateways: [gateway] }) => Object.assign(gateway ?? {}, { direct: true }),
-      says: /^Event deploy-image listens at target events, which needs a NATS gateway/,
-    },
-  ])("$what, and says so", async ({ change, says }) => {
-    lab.writePolicy(whole);
-    const file = parse(readFileSync(lab.world.configPath, "utf8")) as File;
-    change(file);
-    const path = join(lab.world.directory, "other.yaml");
-    writeFileSync(path, stringify({ ...file, data: "./other-data" }));
-    const loaded = loadConfig({ path, env: {} });
-    if (!("config" in loaded)) throw new TypeError(loaded.diagnostics.map(({ message }) => message).join("; "));
-    const log = pino({ level: "silent" });
-    await expect(startServer(loaded.config, { log })).rejects.toMatchObject({
-      code: "config_invalid",
-      message: expect.stringMatching(says),
-    });
-  });
-});
-
-// The last ones: they take the server away, and move the clock.
-describe("while something is away", () => {
-  test("an event whose CI is away waits, and is started once when it is back", async () => {
-    lab.writePolicy(whole);
-    const job = await shopJob();
-    const session = await job.session();
-    lab.gitlab.setReachable(false);
-    await job.emit(imageEvent("away"));
-    await lab.records.until("event.pending", (each) => each.session === session);
-    const waiting = await lab.listed((each) => each.session === session && each.event === "deploy-image");
-    expect(waiting).toMatchObject({ state: "pending", attempts: 1, uncertain: true });
-    // A request that nobody answered may still take effect within a minute; then it is asked anew.
-    vi.setSystemTime(Date.now() + 90_000);
-    lab.gitlab.setReachable(true);
-    await startedFor("away");
-    await lab.records.until("event.started", (each) => each.session === session);
-    expect(lab.records.of("event.pending", session).map(({ data }) => data.attempt)).toEqual([1, 2]);
-    expect(deployedOf("away")).toHaveLength(1);
-  });
-
-  test("a job is told that its message was not taken, and repeats it as the same", async () => {
-    const job = await shopJob();
-    await job.session();
-    await lab.world.stopServer();
-    const asked = { type: "repeated", key: "repeated-later" };
-    expect(await job.emit(asked)).toMatchObject({ status: 503, body: { code: "nats_unavailable" } });
-    await lab.world.restartServer();
-    const repeated = await eventually("an answer", async () => {
-      const answer = await job.emit(asked);
-      return answer.status === 200 ? answer.body : undefined;
-    });
-    const filter = `build.status.${lab.project["acme/shop"].id}.repeated`;
-    const { state } = await eventually("the stream", () =>
-      lab.streams.info("STATUS", { subjects_filter: filter }).catch(() => undefined),
-    );
-    expect(state.subjects).toEqual({ [filter]: 1 });
-    expect((await lab.heard(filter)).json()).toMatchObject({ id: repeated.id });
+    expect(flow.deployedOf("forged")).toEqual([]);
   });
 });

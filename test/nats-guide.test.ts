@@ -7,22 +7,27 @@ import { parse, stringify } from "yaml";
 import { freePort } from "../demo/free-port.ts";
 import { createPrivateCa } from "../demo/gitlab/certificate.ts";
 import { type Gitlab, startGitlab } from "../demo/gitlab/gitlab.ts";
-import type { Job } from "../demo/gitlab/types.ts";
+import type { Job, Project } from "../demo/gitlab/types.ts";
 import { findNatsServer } from "../demo/nats-server.ts";
 import type { NatsStatusResponse } from "../src/gateway/nats/status.ts";
 import { type GuideStep, guideSteps, outputPattern, renamed, sameBlanks } from "./guide.ts";
+import { againScript, natsMistakes } from "./nats-guide-mistakes.ts";
 import { askOperator } from "./operator.ts";
 import { type RunningCommand, runScript, startCommand } from "./running-command.ts";
 
 /** The guides, followed to the letter by somebody who has a self-managed GitLab and a nats-server, and nothing else. */
-const guide = (name: string) => guideSteps(readFileSync(new URL(`../docs/guides/${name}`, import.meta.url), "utf8"));
-const operators = guide("nats.md");
-const jobs = guide("nats-jobs.md");
+const page = (name: string) => readFileSync(new URL(`../docs/guides/${name}`, import.meta.url), "utf8");
+const operators = guideSteps(page("nats.md"));
+const jobs = guideSteps(page("nats-jobs.md"));
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 let directory: string;
 let gitlab: Gitlab;
-let project: Parameters<Gitlab["startPipeline"]>[0];
+/** How far GitLab's clock is ahead of ours. */
+let aheadMs = 0;
+let project: Project;
+/** No role is for it. */
+let stranger: Project;
 let person: ReturnType<Gitlab["createUser"]>;
 /** The guide's names, and what they are here. */
 let names: readonly (readonly [guide: string, here: string])[];
@@ -35,9 +40,10 @@ beforeAll(async () => {
   for (const folder of ["srv", "data", "tmp", "bin", "build"]) mkdirSync(at(folder));
   const ca = createPrivateCa(Date.now());
   const hosts = ["localhost", "127.0.0.1"];
-  gitlab = await startGitlab({ now: Date.now, root: "/gitlab", tls: ca.issue(hosts), hookCa: ca.ca });
+  gitlab = await startGitlab({ now: () => Date.now() + aheadMs, root: "/gitlab", tls: ca.issue(hosts), hookCa: ca.ca });
   person = gitlab.createUser({ username: "dana" });
   project = gitlab.createProject({ path: "acme/shop", members: { dana: "developer" } });
+  stranger = gitlab.createProject({ path: "acme/other", members: { dana: "developer" } });
   const [broker, gateway, server] = [await freePort(), await freePort(), await freePort()];
   names = [
     ["https://gitlab.acme.example/gitlab", gitlab.issuer],
@@ -61,6 +67,7 @@ beforeAll(async () => {
     "bus.secret": "a-secret-of-the-gateway-which-is-long-enough",
   };
   for (const [name, text] of Object.entries(files)) writeFileSync(at("srv", name), text, { mode: 0o600 });
+  writeFileSync(at("build", "again.mjs"), againScript);
   writeFileSync(at("build", "package.json"), '{ "type": "module" }');
   symlinkSync(join(root, "node_modules"), at("build", "node_modules"));
   symlinkSync(join(root, "bin/wayleave"), at("bin", "wayleave"));
@@ -94,10 +101,10 @@ interface PipelineFile {
 }
 
 /** What GitLab and a runner do with `.gitlab-ci.yml`. */
-async function gitlabRuns(file: string): Promise<{ readonly status: number; readonly output: string }> {
+async function gitlabRuns(file: string, of = project): Promise<{ readonly status: number; readonly output: string }> {
   const [name = "", job] = Object.entries(parse(file) as PipelineFile)[0] ?? [];
   if (job === undefined) throw new TypeError("the pipeline has a job");
-  const [run] = gitlab.startPipeline(project, { user: person, jobs: [name] }).jobs;
+  const [run] = gitlab.startPipeline(of, { user: person, jobs: [name] }).jobs;
   if (run === undefined) throw new TypeError("the pipeline has a job");
   gitlab.runJob(run);
   await gitlab.flush();
@@ -143,6 +150,21 @@ function firstWord(path: string): Promise<void> {
   });
 }
 
+/** First column of the table, without its quotes. */
+const rows = tableRows(page("nats-jobs.md"));
+
+function tableRows(markdown: string): readonly string[] {
+  const [, table = ""] = markdown.split("## When it does not work");
+  const cells = [...table.matchAll(/^\| (`.+?) \| /gm)].map(([, cell = ""]) => cell.replaceAll("`", ""));
+  return cells.map((cell) => cell.replace(/^(i\/o timeout|context deadline exceeded|no servers available).*/, "$1"));
+}
+
+function pattern(row: string): RegExp {
+  if (row === "Authorization Violation and nothing more") return /Authorization Violation"?$/im;
+  const { source } = outputPattern(row.replace("wayleave nats env", "`wayleave nats env`"));
+  return new RegExp(source.slice(1, -1));
+}
+
 describe("docs/guides/nats.md and nats-jobs.md", () => {
   test("have commands, outputs, files and jobs", () => {
     const count = (steps: readonly GuideStep[], kind: string) =>
@@ -160,9 +182,35 @@ describe("docs/guides/nats.md and nats-jobs.md", () => {
     for (const step of jobs) await (step.kind === "comment" ? acted(step.text) : followed(step));
   });
 
+  test.each(natsMistakes)("and what a client says where $mistake", { timeout: 60_000 }, async (made) => {
+    const { row, script, aud = "https://wayleave.acme.example:8700", ahead = 0, other = false } = made;
+    const client = pattern(row);
+    expect(rows, "the table has it").toContain(row);
+    const job = {
+      id_tokens: made.without === true ? {} : { WAYLEAVE_ID_TOKEN: { aud } },
+      variables: { SSL_CERT_FILE: "$CI_SERVER_TLS_CA_FILE", NATS_URL: "tls://events.acme.example:4222" },
+      script,
+    };
+    aheadMs = ahead;
+    const { status, output: text } = await gitlabRuns(
+      renamed(stringify({ announce: job }), names),
+      other ? stranger : project,
+    );
+    aheadMs = 0;
+    expect(status).not.toBe(0);
+    expect(sameBlanks(text.replaceAll("’", "'"))).toMatch(client);
+  });
+
+  test("and the table has nothing more but what clients say of themselves", () => {
+    const own = /^(certificate signed|secure connection|no servers|i\/o timeout|context deadline)/;
+    const known = new Set(natsMistakes.map(({ row }) => row));
+    expect(rows.filter((row) => !known.has(row) && !own.test(row))).toEqual([]);
+  });
+
   test("and nothing of it is wider than a terminal but what one line must hold", () => {
     const wide = everything.split("\n").filter((line) => line.length > 100);
-    const others = /^nats: error|^nats-server: |^\[\d+\] |^\{"level"|^wayleave: session |^wrote |^[\d-]+T\S+Z {2}rec_|_INBOX_/;
+    const others =
+      /^nats: error|^nats-server: |^\[\d+\] |^\{"level"|^wayleave: session |^wrote |^[\d-]+T\S+Z {2}rec_|_INBOX_/;
     expect(wide.filter((line) => !others.test(line))).toEqual([]);
   });
 });

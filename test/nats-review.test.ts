@@ -24,7 +24,6 @@ async function recordsOf({ broker }: { readonly broker: Parameters<typeof follow
   return records;
 }
 
-const claims = ["organization_id", "pipeline_id", "build_id"];
 const buildkitePolicy = `version: 1
 targets:
   events: { nats: { account: CI } }
@@ -55,7 +54,8 @@ test("a session that its job renews keeps its connections past its first hard en
   });
   const records = await recordsOf(world);
   const [ci] = cis;
-  const [job] = ci?.buildkite.startBuild(ci.pipeline, { steps: [{ name: "smoke", key: "smoke" }], branch: "main" }).jobs ?? [];
+  const [job] =
+    ci?.buildkite.startBuild(ci.pipeline, { steps: [{ name: "smoke", key: "smoke" }], branch: "main" }).jobs ?? [];
   if (ci === undefined || job === undefined) throw new TypeError("the build has a job");
   ci.buildkite.startJob(job);
   const folder = (name: string) => {
@@ -99,9 +99,9 @@ test("a session that its job renews keeps its connections past its first hard en
   await command.finish();
 });
 
-void claims;
-
-test("direct mode: a suspended session's connections are closed at the server, and come back with it", { timeout: 60_000 }, async () => {
+test("direct mode: a suspended session's connections are closed at the server, and come back with it", {
+  timeout: 60_000,
+}, async () => {
   const proof = await proofOf({
     gateway: { direct: true },
     timings: { beatMs: 200, suspendAfterMs: 1_000, endAfterMs: 60_000 },
@@ -129,32 +129,21 @@ test("a batch of JetStream's that a reply names is nobody's to order about", asy
   await raw.enter(password);
   raw.say("PUB event.shop _INBOX.a.batch.10.ok.1.0.$FI 1\r\nx\r\nPING\r\n");
   await until(() => raw.heard().includes("PONG"));
-  expect(raw.heard()).toContain("-ERR 'Permissions Violation for Publish to \"event.shop\"");
+  expect(raw.heard()).toContain('-ERR \'Permissions Violation for Publish to "event.shop"');
   const { data } = await records.until("decision", (record) => record.session !== undefined);
   expect(data).toMatchObject({ operation: "req event.shop", outcome: "deny", reason: "subject_refused" });
 });
 
-test.each(["SUB _INBOX.a 1\r\nUNSUB 1\r\n", `SUB _INBOX.a 1\r\n${"UNSUB 1 5\r\n".repeat(20)}UNSUB 1\r\n`])(
-  "a job that begins and ends subscriptions without end keeps no other job out: %j",
-  { timeout: 60_000 },
-  async (text) => {
-    const proof = await proofOf({ process: true });
-    const { user, password: pass } = await (await proof.startJob("acme/shop")).credential();
-    const flood = text.repeat(2_000);
-    const port = Number(new URL(proof.world.natsUrl).port);
-    for (let at = 0; at < 3; at++) {
-      const { socket } = await rawClient(port);
-      const more = () => {
-        while (!socket.destroyed && socket.write(flood));
-      };
-      socket.write(`CONNECT ${JSON.stringify({ user, pass, headers: true })}\r\n`);
-      socket.on("drain", more);
-      more();
-    }
-    for (let at = 0; at < 4; at++) {
-      const other = await proof.startJob("acme/worker");
-      const client = await other.connect();
-      await client.close();
-    }
-  },
-);
+test("a job that begins and ends subscriptions without end keeps no other job out", { timeout: 60_000 }, async () => {
+  const proof = await proofOf({ process: true });
+  const { user, password: pass } = await (await proof.startJob("acme/shop")).credential();
+  const { socket } = await rawClient(Number(new URL(proof.world.natsUrl).port));
+  const flood = `SUB _INBOX.a 1\r\n${"UNSUB 1 5\r\n".repeat(3_000)}UNSUB 1\r\n`;
+  const more = () => {
+    while (!socket.destroyed && socket.write(flood));
+  };
+  socket.write(`CONNECT ${JSON.stringify({ user, pass, headers: true })}\r\n`);
+  socket.on("drain", more);
+  more();
+  for (let at = 0; at < 8; at++) await (await (await proof.startJob("acme/worker")).connect()).close();
+});

@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -66,12 +66,16 @@ describe("wayleave nats env", () => {
     expect(broker.seen).toEqual([]);
   });
 
-  test("hands on what the broker refuses with, and prints nothing", async () => {
-    const io = jobIo(broker);
+  test("hands on what the broker refuses with, and has the shell that evaluates it fail", async () => {
     const detail = "This job has several NATS targets: audit, events. Say which with --target.";
     broker.refuse("/v1/session/nats", 400, "invalid_target", detail);
+    const io = jobIo(broker);
     expect(await refusal(env(io))).toBe(`invalid_target: ${detail}`);
-    expect(io.out()).toBe("");
+    const { status, stdout } = spawnSync("sh", ["-ec", `eval "$(printf '%s' '${io.out()}')"; echo went on`]);
+    expect({ status, said: String(stdout) }).toEqual({ status: 1, said: "" });
+    const file = jobIo(broker);
+    await refusal(env(file, { format: "dotenv" }));
+    expect(file.out()).toBe("");
   });
 
   test("quotes for sh whatever there is", () => {
@@ -110,6 +114,7 @@ describe("wayleave nats creds", () => {
     expect(await refusal(creds(io, { out }))).toContain("lies in the project folder");
     expect(readdirSync(join(project, "build"))).toEqual([]);
     expect(broker.seen).toEqual([]);
+    expect(io.out()).toBe("false\n");
     await creds(io, { out, inProject: true });
     expect(readFileSync(out, "utf8")).toBe(fakeCreds);
   });

@@ -2,7 +2,7 @@ import { WayleaveError } from "../core/errors.ts";
 import { type CliCommand, caOption, type Input, idTokenOption } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import type { ciJob as CiJobOf } from "./job/ci-job.ts";
-import { natsCredential, natsOptions, shellQuoted } from "./nats-env.ts";
+import { evaluated, natsCredential, natsOptions, shellQuoted } from "./nats-env.ts";
 
 export const natsCreds: CliCommand = {
   path: ["nats", "creds"],
@@ -20,22 +20,23 @@ export const natsCreds: CliCommand = {
     caOption,
   ],
   examples: ['nats creds --out "$XDG_RUNTIME_DIR/job.creds"', "nats creds --target events --out /run/job/events.creds"],
-  async run(io, input) {
-    const path = await outPath(io, input);
-    const { url, creds } = await natsCredential(io, input, "creds");
-    if (creds === undefined)
-      throw new WayleaveError("broker_unreachable", "The broker gave no credentials file. Retry.");
-    const { writePrivate } = await import("./job/private-file.ts");
-    try {
-      writePrivate(path, creds);
-    } catch (cause) {
-      const { code } = cause as NodeJS.ErrnoException;
-      throw new WayleaveError("invalid_request", `${path} cannot be written (${code}). Correct --out.`, { cause });
-    }
-    io.stdout.write(`export NATS_URL=${shellQuoted(url)}\nexport NATS_CREDS=${shellQuoted(path)}\n`);
-    return 0;
-  },
+  run: (io, input) => evaluated(io, () => write(io, input)),
 };
+
+async function write(io: CommandIo, input: Input): Promise<number> {
+  const path = await outPath(io, input);
+  const { url, creds } = await natsCredential(io, input, "creds");
+  if (creds === undefined) throw new WayleaveError("broker_unreachable", "The broker gave no credentials file. Retry.");
+  const { writePrivate } = await import("./job/private-file.ts");
+  try {
+    writePrivate(path, creds);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new WayleaveError("invalid_request", `${path} cannot be written (${code}). Correct --out.`, { cause });
+  }
+  io.stdout.write(`export NATS_URL=${shellQuoted(url)}\nexport NATS_CREDS=${shellQuoted(path)}\n`);
+  return 0;
+}
 
 /** Where the file is to be, before anything is asked for. */
 async function outPath(io: CommandIo, input: Input): Promise<string> {

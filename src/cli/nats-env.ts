@@ -18,7 +18,7 @@ export const natsEnv: CliCommand = {
   details: [
     "Prints NATS_URL, NATS_USER and NATS_PASSWORD, which the nats command reads; other clients are handed them. The password is a " +
       'SECRET, and printing it is what this command is for: eval "$(wayleave nats env)" keeps it out of the log. To a terminal, ' +
-      "and under CI_DEBUG_TRACE, nothing is printed.",
+      "and under CI_DEBUG_TRACE, nothing is printed. Where it fails, what it prints makes eval fail too.",
     "It is good at this one gateway only, for any number of connections, for as long as the job's session is active. The same " +
       "session always gets the same password.",
   ],
@@ -34,11 +34,14 @@ export const natsEnv: CliCommand = {
   examples: ['nats env > "$TMPDIR/nats.sh"', "nats env --target events --format dotenv", "nats env --format url"],
   async run(io, input) {
     const format = formatOf(input.text("format") ?? "sh");
-    refuseTraced(io);
-    refuseTerminal(io);
-    const answer = await natsCredential(io, input, "password");
-    io.stdout.write(await written(answer, format));
-    return 0;
+    const print = async () => {
+      refuseTraced(io);
+      refuseTerminal(io);
+      const answer = await natsCredential(io, input, "password");
+      io.stdout.write(await written(answer, format));
+      return 0;
+    };
+    return format === "sh" ? evaluated(io, print) : print();
   },
 };
 
@@ -91,6 +94,19 @@ function lines(variables: Readonly<Record<string, string>>, line: (name: string,
 /** One word of POSIX sh, whatever is in it. */
 export function shellQuoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/**
+ * For what is printed to be read by `eval`, which takes nothing for success: where the work fails, the shell is told to fail
+ * too, so that a job does not go on without a credential.
+ */
+export async function evaluated<T>({ stdout }: Pick<CommandIo, "stdout">, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (stdout.isTTY !== true) stdout.write("false\n");
+    throw error;
+  }
 }
 
 /** A NATS credential of the job's session, opened or joined. Throws what the broker refuses with. */

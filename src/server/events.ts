@@ -19,6 +19,7 @@ import { openJetStreamSource } from "../events/jetstream-source.ts";
 import { sessionFromRecords } from "../events/known-session.ts";
 import type { EventRecorder } from "../events/ports.ts";
 import type { Limits } from "../gateway/limits.ts";
+import { isTemplate } from "../policy/parse-template.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { SessionTable } from "../session/table.ts";
 import type { ConnectedIssuer } from "./issuers.ts";
@@ -155,7 +156,7 @@ function connectEmitter(deps: EventsDeps) {
       return [...named].filter((name) => policy().targets.get(name)?.kind === "nats").toSorted();
     },
     account: (target, identity) =>
-      identity === undefined ? policy().targets.get(target)?.nats?.account : policy().natsAccount(target, identity),
+      identity === undefined ? onlyAccount(policy(), target) : policy().natsAccount(target, identity),
     subject: ({ identity }: SessionView) => subjectOf(config.trustDomain, identity),
     identityHeader: ({ id, identity }: SessionView) => natsIdentity(id, identity),
     policyVersion: () => policy().version,
@@ -172,6 +173,12 @@ function connectEmitter(deps: EventsDeps) {
       });
     },
   });
+}
+
+/** The target's account where it is the same for every job. */
+function onlyAccount({ targets }: Pick<Policy, "targets">, target: string): string | undefined {
+  const account = targets.get(target)?.nats?.account;
+  return account === undefined || isTemplate(account) ? undefined : account;
 }
 
 /** How long a server may take to say that it has a message, ms. */
@@ -212,7 +219,7 @@ export function refuseImpossibleEvents({ events, targets }: Pick<Policy, "events
     for (const { name, events: target } of webhooks) {
       if (target === undefined) continue;
       const what = `Webhook ${name} of issuer ${issuer} publishes at target ${target}`;
-      if (targets.get(target)?.nats?.account === undefined)
+      if (onlyAccount({ targets }, target) === undefined)
         throw new WayleaveError("config_invalid", `${what}, which is no NATS target of policy with one account.`);
       refuseUnreachable(what, target, config);
     }

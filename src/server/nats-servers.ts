@@ -1,3 +1,4 @@
+import { setTimeout as pause } from "node:timers/promises";
 import {
   type ConnectionOptions,
   connect,
@@ -27,6 +28,8 @@ export interface NatsServers {
   /** While there is no connection: `kick` says false, `totals` nothing, nobody is announced, and the rest rejects `nats_unavailable`. */
   readonly system: SystemAccount;
   health(): NatsServersHealth;
+  /** Resolves when this broker answers the callout, and at the latest after so many ms. */
+  answering(timeoutMs: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -49,6 +52,9 @@ export interface NatsServersOptions {
   onConnected(): void;
   onFault(error: unknown): void;
 }
+
+/** How often it is looked whether the callout is answered, while somebody waits for that. */
+const lookMs = 50;
 
 /** Begins to connect and returns at once: a broker starts before its nats-servers, and outlives them. */
 export function connectNatsServers(options: NatsServersOptions): NatsServers {
@@ -109,6 +115,10 @@ export function connectNatsServers(options: NatsServersOptions): NatsServers {
       counts: responder?.counts(),
       system: sys.state(),
     }),
+    async answering(timeoutMs) {
+      const until = clock.monotonic() + timeoutMs;
+      while (responder?.health().answering !== true && clock.monotonic() < until) await pause(lookMs);
+    },
     async close() {
       await responder?.stop();
       system?.close();

@@ -23,7 +23,8 @@ import { createNatsCredentials, type NatsCredential, type NatsCredentialRequest 
 import { createNatsDesk } from "./nats-desk.ts";
 import { createNatsFeed } from "./nats-feed.ts";
 import { createNatsIntake } from "./nats-intake.ts";
-import { createOpenConnections } from "./nats-open.ts";
+import { closeLostConnections } from "./nats-lost.ts";
+import { createOpenConnections, type OpenConnections } from "./nats-open.ts";
 import { type NatsRenderRequest, renderNatsGateway } from "./nats-render.ts";
 import { statusOfNats } from "./nats-status.ts";
 
@@ -44,6 +45,9 @@ export interface NatsServices {
   admin: NatsOperatorRouteDeps["admin"];
   close(): Promise<void>;
 }
+
+/** How long a client waits for the callout to be there. */
+const answeringMs = 5_000;
 
 /** How often another policy is looked for: what it takes away, it takes away at once where it is asked. */
 const policyLookMs = 200;
@@ -89,18 +93,12 @@ export function connectNats(deps: NatsDeps): NatsServices {
     natsKeys,
     own: (user) => void ownUsers.add(user),
   });
-  const timer = setInterval(() => {
-    for (const { broker } of running) broker.authority.policyChanged();
-  }, policyLookMs);
-  timer.unref();
-  const pruning = setInterval(() => {
-    open.prune((id) => running.some(({ broker }) => broker.authority.admissionOf(id) !== undefined));
-  }, pruneMs);
-  pruning.unref();
+  const stopLooking = lookNowAndThen(running, open);
   return {
     async listen() {
       for (const { config: at, gateway } of running) {
         if (gateway === undefined) continue;
+        await closeLostConnections({ ...deps, gateway: at.name, now: deps.clock.now() });
         const { port } = await gateway.listen(at.listen.host, at.listen.port);
         ports.set(at.name, port);
       }
@@ -130,11 +128,26 @@ export function connectNats(deps: NatsDeps): NatsServices {
       return renderNatsGateway({ config, keys: natsKeys, model: deps.policies.current().model }, found.config, request);
     },
     async close() {
-      clearInterval(timer);
-      clearInterval(pruning);
+      stopLooking();
       await connections.close();
       await Promise.all(running.map((each) => each.close()));
     },
+  };
+}
+
+/** For another policy, and for connections whose end nobody told. Returns how to stop. */
+function lookNowAndThen(running: readonly Running[], open: OpenConnections): () => void {
+  const policies = setInterval(() => {
+    for (const { broker } of running) broker.authority.policyChanged();
+  }, policyLookMs);
+  const pruning = setInterval(() => {
+    open.prune((id) => running.some(({ broker }) => broker.authority.admissionOf(id) !== undefined));
+  }, pruneMs);
+  policies.unref();
+  pruning.unref();
+  return () => {
+    clearInterval(policies);
+    clearInterval(pruning);
   };
 }
 
@@ -188,11 +201,13 @@ function start(
 }
 
 /** What `wayleave gateway list` says it last heard. */
-function asked({ onAsked }: NatsDeps, name: string, { authority }: NatsBroker): NatsBroker["authority"] {
+function asked({ onAsked }: NatsDeps, name: string, { authority, servers }: NatsBroker): NatsBroker["authority"] {
   return {
     ...authority,
-    admit(request) {
+    async admit(request) {
       onAsked(name);
+      // Clients are back sooner than the callout after a restart of the servers, which would refuse them after two seconds.
+      await servers.answering(answeringMs);
       return authority.admit(request);
     },
   };
