@@ -13,7 +13,7 @@ const endMark = "<<end of the burst>>";
 const tail = Buffer.from(`${endMark}\r\n`);
 
 /** Bytes of one burst, written again and again: the client costs as little as it can. */
-export interface Burst {
+interface Burst {
   readonly chunk: Buffer;
   readonly messages: number;
 }

@@ -2,7 +2,20 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 /** Every benchmark in turn, each in a process of its own. `bench/README.md` keeps the figures. */
-const all = ["decision", "journal", "authz", "nginx", "check", "envoy-native", "envoy-end", "svid", "exchange"];
+const all = [
+  "decision",
+  "journal",
+  "authz",
+  "nginx",
+  "check",
+  "envoy-native",
+  "envoy-end",
+  "svid",
+  "exchange",
+  "nats-wire",
+  "nats-records",
+  "nats",
+];
 const asked = process.argv.slice(2);
 
 for (const name of asked.length > 0 ? asked : all) {

@@ -115,6 +115,19 @@ describe("a job's traffic", () => {
     expect(await listed(events)).toContain(says);
   });
 
+  test("says once why it ended, in the gateway's words where there are any", async () => {
+    expect(await listed([connected, close(0)])).toMatch(/close {4,}client closed; 0 \(0 bytes\) published/);
+    const text = await listed([connected, close(0, { detail: "session ended: job finished 0 s ago" })]);
+    expect(text).toMatch(/close {4,}session ended: job finished 0 s ago; 0 \(0 bytes\) published/);
+    expect(text).not.toContain("client closed");
+  });
+
+  test("over a direct connection is said to be unrecorded, not to be nothing", async () => {
+    const direct = { kind: "nats.connected", data: { ...natsData.connected, mode: "direct" } } as const;
+    expect(await listed([direct])).toMatch(/0 denied\nnot recorded: what came over 1 direct connection\n$/);
+    expect(await listed([connected, close(0)])).not.toContain("not recorded");
+  });
+
   test("that is read from its middle is not blamed for what came before", async () => {
     const text = await listed([ofMessages(100, 2), close(101)], { since: "2026-11-24T09:00:00Z" });
     expect(text).not.toMatch(/MISSING|its records have/);

@@ -75,6 +75,8 @@ export interface ConnectionSummary {
   readonly denied: number;
 }
 
+type Wishes = Omit<ClientConnect, "presented">;
+
 /** Bytes of a client that is not yet admitted; then it is not read. */
 const earlyBytes = 65_536;
 
@@ -87,7 +89,8 @@ export class NatsConnection {
   readonly #since: number;
   #early: Buffer[] = [];
   #earlyLength = 0;
-  #connect: ClientConnect | undefined;
+  /** What CONNECT said, without the secret, which nobody needs any more. */
+  #connect: Wishes | undefined;
   #admission: Admission | undefined;
   #attached: UpstreamGreeting | undefined;
   #live: ConnectionLive | undefined;
@@ -173,20 +176,23 @@ export class NatsConnection {
       return;
     }
     this.#cancelTimer();
+    let connect: ClientConnect;
     try {
-      this.#connect = parseConnect(readConnect(got.line, this.#deps.limits.connectLine), this.#deps.nonce);
+      connect = parseConnect(readConnect(got.line, this.#deps.limits.connectLine), this.#deps.nonce);
     } catch (error) {
       const { code, message } = asWayleaveError(error);
       this.#refuse(code, message);
       return;
     }
+    const { presented, ...wishes } = connect;
+    this.#connect = wishes;
     if (got.rest.length > 0) this.#data(got.rest);
-    this.#open(this.#connect).catch((error: unknown) => this.#refuseFor(error));
+    this.#open(wishes, presented).catch((error: unknown) => this.#refuseFor(error));
   }
 
-  async #open(connect: ClientConnect): Promise<void> {
+  async #open(connect: Wishes, presented: ClientConnect["presented"]): Promise<void> {
     const { authority, gateway, from, limits, after, clock, upstream: deps } = this.#deps;
-    const request = { gateway, from, presented: connect.presented, client: connect.client };
+    const request = { gateway, from, presented, client: connect.client };
     const late = "the credential could not be verified in time: try again";
     const admission = await within(after, limits.admitMs, authority.admit(request), late);
     if (this.#over !== undefined) return;
@@ -226,7 +232,7 @@ export class NatsConnection {
     return within(after, limits.upstreamMs, attaching, "the connection could not be recorded in time: try again");
   }
 
-  #begin(connect: ClientConnect, admission: Admission, upstream: Upstream): void {
+  #begin(connect: Wishes, admission: Admission, upstream: Upstream): void {
     const { authority, control, gateway, limits, clock, after, infoLine, denied, reached, finished, onFault } =
       this.#deps;
     const { connection, target, account, session } = admission;

@@ -60,7 +60,7 @@ export const defaultNatsLimits: NatsGatewayLimits = {
   upstreamMs: 5_000,
   upstreamPatienceMs: 15_000,
   wire: { maxLine: 4_096, maxPayload: 1_044_480 }, // 4 KiB below nats-server's own 1 MiB
-  heldBytes: 4 * 1_048_576,
+  heldBytes: 1_048_576,
   rows: 2_000,
   rowCharacters: 262_144,
   aheadMessages: 50_000,

@@ -15,7 +15,7 @@ import type { WireSocket } from "./wire-socket.ts";
 export interface LiveConnection {
   readonly admission: Admission;
   readonly place: NatsPlace;
-  readonly connect: ClientConnect;
+  readonly connect: Omit<ClientConnect, "presented">;
   readonly authority: NatsAuthority;
   readonly limits: NatsGatewayLimits;
   readonly clock: Clock;
