@@ -107,6 +107,26 @@ describe("a policy that is loaded again", () => {
 
 // At the end: they take the server away, and move the clock.
 describe("while something is away", () => {
+  test("a job hears within seconds that a server which hangs has not confirmed its message", async () => {
+    const job = await flow.shopJob();
+    await job.emit({ type: "before" });
+    const asked = { type: "hung", key: "hung-and-again" };
+    const { pid } = lab.world.server;
+    const since = performance.now();
+    process.kill(pid, "SIGSTOP");
+    try {
+      expect(await job.emit(asked)).toMatchObject({ status: 503, body: { code: "nats_unavailable" } });
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    // Sooner than the connection itself would be given up for dead.
+    expect(performance.now() - since).toBeLessThan(9_000);
+    expect((await job.emit(asked)).status).toBe(200);
+    const subject = `build.status.${lab.project["acme/shop"].id}.hung`;
+    const { state } = await lab.streams.info("STATUS", { subjects_filter: subject });
+    expect(state.subjects).toEqual({ [subject]: 1 });
+  });
+
   test("a job is told that its message was not taken, and repeats it as the same", async () => {
     lab.writePolicy(whole);
     const job = await flow.shopJob();

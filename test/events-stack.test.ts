@@ -17,13 +17,13 @@ afterAll(() => lab?.close());
 
 /** What the client is told of a publish that policy denies. */
 async function refusal(connection: NatsConnection, subject: string): Promise<string> {
-  const told = (async () => {
-    for await (const status of connection.status()) if (status.type === "error") return status.error.message;
-    return "nothing";
+  const told: string[] = [];
+  void (async () => {
+    for await (const status of connection.status()) if (status.type === "error") told.push(status.error.message);
   })();
   connection.publish(subject);
   await connection.flush();
-  return told;
+  return eventually(`the refusal of ${subject}`, () => told[0]);
 }
 
 const header = (message: Msg, name: string) => message.headers?.get(name) ?? "";

@@ -75,6 +75,8 @@ export const natsDataSchemas = {
     detail: maybe,
     ...ours,
     denied: count,
+    unanswered: z.strictObject(natsCount).exactOptional(),
+    cut: z.literal(true).exactOptional(),
     server: z.strictObject(totals).exactOptional(),
   }),
   "nats.mismatch": z.strictObject({

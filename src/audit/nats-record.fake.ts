@@ -79,9 +79,13 @@ export const anyNatsEvent: fc.Arbitrary<AuditEvent> = fc.oneof(
     "queue",
   ]),
   of("nats.unsubscribed", { ...place, sid: anyText, max: fc.nat() }, ["max"]),
-  of("nats.disconnected", { ...place, ...ours, reason: anyText, detail: anyText, denied: fc.nat(), server: totals }, [
-    "detail",
-    "server",
-  ]),
+  of(
+    "nats.disconnected",
+    {
+      ...{ ...place, ...ours, reason: anyText, detail: anyText, denied: fc.nat(), server: totals },
+      ...{ unanswered: ours.published, cut: fc.constant(true as const) },
+    },
+    ["detail", "server", "unanswered", "cut"],
+  ),
   of("nats.mismatch", { ...place, gateway_counts: fc.record(ours), server_counts: totals }),
 );

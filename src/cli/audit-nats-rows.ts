@@ -1,5 +1,6 @@
 import { type NatsMessage, parseNatsMessage } from "../core/nats-message.ts";
 import type { NatsConnected, NatsCount, NatsDisconnected, NatsPlace } from "../core/nats-record.ts";
+import { recordContradicts } from "../core/nats-totals.ts";
 import type { AuditRecord } from "../core/record.ts";
 
 /** What happened on a job's connections, one thing each, in order. The members are what `--json` prints. */
@@ -167,17 +168,13 @@ export class NatsRows {
       delivered,
       denied,
       ...(sum?.whole === true ? { recorded: { messages: sum.messages, bytes: sum.bytes } } : {}),
-      ...(theirs === undefined ? {} : { server: theirs, server_agrees: sameTotals(theirs, { published, delivered }) }),
+      ...(theirs === undefined ? {} : { server: theirs, server_agrees: recordContradicts(data) === false }),
     };
   }
 }
 
 export function sameCount(one: NatsCount, other: NatsCount): boolean {
   return one.messages === other.messages && one.bytes === other.bytes;
-}
-
-function sameTotals(one: NatsTotals, other: NatsTotals): boolean {
-  return sameCount(one.published, other.published) && sameCount(one.delivered, other.delivered);
 }
 
 /** Rows of records that say all there is by themselves. */

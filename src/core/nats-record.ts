@@ -79,6 +79,10 @@ export interface NatsDisconnected extends NatsPlace {
   readonly published: NatsCount;
   readonly delivered: NatsCount;
   readonly denied: number;
+  /** Among `delivered`: answers that nobody is there to answer, which the server makes and does not count. */
+  readonly unanswered?: NatsCount;
+  /** It was cut off: what was under way may be counted on one side only. */
+  readonly cut?: true;
   /** The server's own totals, where it told them in time: `received` from the job, `sent` to it. */
   readonly server?: { readonly received: NatsCount; readonly sent: NatsCount };
 }

@@ -1,4 +1,5 @@
 import type { NatsCount } from "../core/nats-record.ts";
+import { recordContradicts } from "../core/nats-totals.ts";
 import type { AuditRecord } from "../core/record.ts";
 import { clock } from "./story-checks.ts";
 import type { NatsTraffic, StoryFacts } from "./story-facts.ts";
@@ -127,9 +128,8 @@ function serverProblems(story: Unjudged): readonly Problem[] {
     ] as const;
     return [problem("nats_totals_missing", gateway, says, causes, [closed.id])];
   }
-  const theirs = { published: server.received, delivered: server.sent };
-  const same = sameCount(theirs.published, closed.data.published) && sameCount(theirs.delivered, closed.data.delivered);
-  return same ? [] : [differs(story, closed.data, theirs)];
+  if (recordContradicts(closed.data) !== true) return [];
+  return [differs(story, closed.data, { published: server.received, delivered: server.sent })];
 }
 
 interface Totals {

@@ -40,6 +40,8 @@ export class ConnectionLive {
   readonly #serverSilence: Silence;
   #epoch: number;
   #info: Upstream["info"];
+  #greeted = false;
+  #infoWaits = false;
   #end: ConnectionEnd | undefined;
   /** Nothing is forwarded any more in either direction. */
   #cut = false;
@@ -72,6 +74,10 @@ export class ConnectionLive {
       answered: () => {
         // Earlier ones asked whether it lives.
         if (this.#leaving && this.#live.askedServer.ours === 0) this.#drained.resolve(true);
+      },
+      greeted: () => {
+        this.#greeted = true;
+        if (this.#infoWaits) this.#tellInfo();
       },
     });
     this.#readServer = upstream.listen(this.#server);
@@ -198,7 +204,10 @@ export class ConnectionLive {
     if (this.#end === undefined) this.#tellInfo();
   }
 
+  /** Not before the answer to the client's first PING: Go's client takes nothing else for that answer. */
   #tellInfo(): void {
+    this.#infoWaits = !this.#greeted;
+    if (this.#infoWaits) return;
     this.#live.client.send(this.#deps.infoLine({ maxPayload: this.#client.maxPayload, ldm: this.#info.ldm }));
   }
 

@@ -1,8 +1,8 @@
 import type { NatsCount, NatsPlace } from "../../core/nats-record.ts";
+import { contradicts, type GatewayCounts } from "../../core/nats-totals.ts";
 import type { AuditEvent } from "../../core/record.ts";
 import type { ConnectionEnd } from "./connection-end.ts";
 import type { Admission, ServerTotals } from "./ports.ts";
-import { contradicts, type GatewayCounts } from "./server-totals.ts";
 
 /** What is known of a connection when it is over. */
 export interface FinishedConnection {
@@ -30,6 +30,8 @@ export function finalEvents(finished: FinishedConnection): {
     published: { ...counts.published },
     delivered: { ...counts.delivered },
     denied: counts.denied,
+    ...(counted.uncounted.messages === 0 ? {} : { unanswered: { ...counted.uncounted } }),
+    ...(drained ? {} : { cut: true as const }),
     ...(totals === undefined ? {} : { server: totals }),
   };
   const disconnected: AuditEvent = { kind: "nats.disconnected", ...admission.record, data };

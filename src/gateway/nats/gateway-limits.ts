@@ -58,7 +58,7 @@ export const defaultNatsLimits: NatsGatewayLimits = {
   connectMs: 2_000,
   admitMs: 10_000,
   upstreamMs: 5_000,
-  upstreamPatienceMs: 15_000,
+  upstreamPatienceMs: 1_500, // clients of other languages wait two seconds, and are to hear why
   wire: { maxLine: 4_096, maxPayload: 1_044_480 }, // 4 KiB below nats-server's own 1 MiB
   heldBytes: 1_048_576,
   rows: 2_000,

@@ -49,7 +49,11 @@ export const headerRules: readonly HeaderRule[] = [
     because: "a condition on the stream that takes the message",
   },
   { name: "Nats-Expected-Stream", treatment: "keep", because: "a condition on the stream that takes the message" },
-  { name: "Nats-TTL", treatment: "keep", because: "it shortens the life of the message itself" },
+  {
+    name: "Nats-TTL",
+    treatment: "keep",
+    because: "how long the message itself is kept, where its stream lets publishers say so",
+  },
   { name: "Nats-Incr", treatment: "keep", because: "it counts up on the message's own subject" },
   { name: "Nats-Required-Api-Level", treatment: "keep", because: "it can only make a request fail" },
   {

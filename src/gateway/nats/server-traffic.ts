@@ -1,10 +1,10 @@
+import type { GatewayCounts } from "../../core/nats-totals.ts";
 import type { AuditEvent } from "../../core/record.ts";
 import { passingEnd } from "./connection-end.ts";
 import { GroupCommit, type Sealed } from "./group-commit.ts";
 import type { LiveConnection } from "./live-connection.ts";
 import { OpWriter } from "./op-writer.ts";
 import { isAcknowledgement } from "./reserved-subjects.ts";
-import type { GatewayCounts } from "./server-totals.ts";
 import { SentMemory } from "./spent-memory.ts";
 import { type Subscription, takeDelivered } from "./subscriptions.ts";
 import type { MessageOp, ServerOps, WireViolation } from "./wire.ts";
@@ -13,6 +13,8 @@ export interface ServerTrafficEvents {
   info(json: string): void;
   /** The server answered a PING of our own. */
   answered(): void;
+  /** A PING of the client was answered: its greeting is over. */
+  greeted(): void;
 }
 
 /** What the server says: counted, or written down where policy asks for it, and given to the client in its own names. */
@@ -131,7 +133,10 @@ export class ServerTraffic implements ServerOps {
   pong(): void {
     const whose = this.#live.askedServer.answer();
     if (whose === "ours") this.#events.answered();
-    else if (whose === "theirs") this.#writer.pong();
+    else if (whose === "theirs") {
+      this.#writer.pong();
+      this.#events.greeted();
+    }
   }
 
   violation({ detail }: WireViolation): void {

@@ -13,7 +13,7 @@ export interface SocketEvents {
 
 /**
  * One side of a connection. It reads as long as nobody holds it, each for a reason of their own, and writes without
- * waiting: who writes looks at `full`. No error of a socket gets past it: it is an end.
+ * waiting: who writes hears of `full`. No error of a socket gets past it: it is an end.
  */
 export class WireSocket {
   readonly #stream: Duplex;
@@ -21,8 +21,6 @@ export class WireSocket {
   readonly #holds = new Set<string>();
   #full = false;
   #ended = false;
-  /** Bytes read and written, for summaries. */
-  heard = 0;
 
   constructor(stream: Duplex, events: SocketEvents) {
     this.#stream = stream;
@@ -51,10 +49,6 @@ export class WireSocket {
   /** What was written and is still here. */
   get waiting(): number {
     return this.#stream.writableLength;
-  }
-
-  get full(): boolean {
-    return this.#full;
   }
 
   /** Whether it is not being read. */
@@ -96,7 +90,6 @@ export class WireSocket {
 
   #read(chunk: Buffer): void {
     if (this.#ended) return;
-    this.heard += chunk.length;
     this.#events.data(chunk);
   }
 

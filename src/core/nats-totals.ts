@@ -1,5 +1,4 @@
-import type { NatsCount } from "../../core/nats-record.ts";
-import type { ServerTotals } from "./ports.ts";
+import type { NatsCount, NatsDisconnected } from "./nats-record.ts";
 
 /** What the gateway counted on one connection to the server. */
 export interface GatewayCounts {
@@ -18,11 +17,27 @@ export interface GatewayCounts {
  *
  * nats-server counts headers and payload without the CRLF, and a message the moment it is put into the connection's queue.
  */
-export function contradicts(ours: GatewayCounts, server: ServerTotals, drained: boolean): boolean {
+export function contradicts(
+  ours: GatewayCounts,
+  server: NonNullable<NatsDisconnected["server"]>,
+  drained: boolean,
+): boolean {
   return (["messages", "bytes"] as const).some((unit) => {
     const sent = server.sent[unit];
     const arrived = ours.arrived[unit];
     if (server.received[unit] > ours.published[unit] || sent < arrived - ours.uncounted[unit]) return true;
     return drained && (server.received[unit] < ours.published[unit] || sent > arrived);
   });
+}
+
+/** The same of a connection's final record; undefined where the server told no totals. */
+export function recordContradicts({
+  published,
+  delivered,
+  unanswered = { messages: 0, bytes: 0 },
+  server,
+  cut,
+}: Pick<NatsDisconnected, "published" | "delivered" | "unanswered" | "server" | "cut">): boolean | undefined {
+  if (server === undefined) return undefined;
+  return contradicts({ published, arrived: delivered, uncounted: unanswered }, server, cut !== true);
 }

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { contradicts } from "../../core/nats-totals.ts";
 import { PingOrder } from "./ping-order.ts";
 import { createResponsePermits } from "./response-permits.ts";
-import { contradicts } from "./server-totals.ts";
 import { isServerTaken } from "./server-version.ts";
 import { Silence } from "./silence.ts";
 
