@@ -75,6 +75,7 @@ export const natsDataSchemas = {
     detail: maybe,
     ...ours,
     denied: count,
+    arrived: z.strictObject(natsCount).exactOptional(),
     unanswered: z.strictObject(natsCount).exactOptional(),
     cut: z.literal(true).exactOptional(),
     server: z.strictObject(totals).exactOptional(),

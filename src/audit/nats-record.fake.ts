@@ -83,9 +83,9 @@ export const anyNatsEvent: fc.Arbitrary<AuditEvent> = fc.oneof(
     "nats.disconnected",
     {
       ...{ ...place, ...ours, reason: anyText, detail: anyText, denied: fc.nat(), server: totals },
-      ...{ unanswered: ours.published, cut: fc.constant(true as const) },
+      ...{ arrived: ours.published, unanswered: ours.published, cut: fc.constant(true as const) },
     },
-    ["detail", "server", "unanswered", "cut"],
+    ["detail", "server", "arrived", "unanswered", "cut"],
   ),
   of("nats.mismatch", { ...place, gateway_counts: fc.record(ours), server_counts: totals }),
 );

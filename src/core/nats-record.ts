@@ -79,7 +79,9 @@ export interface NatsDisconnected extends NatsPlace {
   readonly published: NatsCount;
   readonly delivered: NatsCount;
   readonly denied: number;
-  /** Among `delivered`: answers that nobody is there to answer, which the server makes and does not count. */
+  /** What came from the server, where not all of it was delivered: its subscription had ended, or its right. */
+  readonly arrived?: NatsCount;
+  /** Among what came: answers that nobody is there to answer, which the server makes and does not count. */
   readonly unanswered?: NatsCount;
   /** It was cut off: what was under way may be counted on one side only. */
   readonly cut?: true;

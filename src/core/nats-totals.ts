@@ -34,10 +34,13 @@ export function contradicts(
 export function recordContradicts({
   published,
   delivered,
+  arrived = delivered,
   unanswered = { messages: 0, bytes: 0 },
   server,
   cut,
-}: Pick<NatsDisconnected, "published" | "delivered" | "unanswered" | "server" | "cut">): boolean | undefined {
+}: Pick<NatsDisconnected, "published" | "delivered" | "arrived" | "unanswered" | "server" | "cut">):
+  | boolean
+  | undefined {
   if (server === undefined) return undefined;
-  return contradicts({ published, arrived: delivered, uncounted: unanswered }, server, cut !== true);
+  return contradicts({ published, arrived, uncounted: unanswered }, server, cut !== true);
 }

@@ -4,7 +4,7 @@ import type { LiveConnection } from "./live-connection.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { subscribeUse } from "./reserved-subjects.ts";
 import { endFor, silentReasons } from "./session-standing.ts";
-import { type Subscription, takeDelivered } from "./subscriptions.ts";
+import type { Subscription } from "./subscriptions.ts";
 
 /** What a client listens to: decided when it begins, and again whenever the answer may have changed. */
 export class ClientSubscriptions {
@@ -102,8 +102,7 @@ export class ClientSubscriptions {
     const { subscriptions, place, admission } = this.#live;
     const { sid, serverSid } = subscription;
     subscriptions.remove(subscription);
-    const delivered = takeDelivered(place, subscription);
-    if (delivered !== undefined) this.#out.record({ kind: "nats.delivered", ...admission.record, data: delivered });
+    this.#live.ended(subscription);
     this.#out.record({ kind: "nats.unsubscribed", ...admission.record, data: { ...place, sid } });
     this.#out.writer.unsubscribe(serverSid, 0);
   }

@@ -15,7 +15,7 @@ import { WireSocket } from "./wire-socket.ts";
 import { type After, within } from "./within.ts";
 
 export interface ConnectionLiveDeps {
-  readonly live: Omit<LiveConnection, "server" | "end">;
+  readonly live: Omit<LiveConnection, "server" | "end" | "ended">;
   readonly upstream: Upstream;
   readonly control: ServerControl | undefined;
   readonly after: After;
@@ -66,7 +66,11 @@ export class ConnectionLive {
     });
     this.#deps = deps;
     this.#info = upstream.info;
-    this.#live = { ...live, server, end: (end) => this.end(end) };
+    this.#live = {
+      ...{ ...live, server },
+      end: (end) => this.end(end),
+      ended: (subscription) => this.#server.ended(subscription),
+    };
     this.#out = new Outgoing(this.#live);
     this.#client = new ClientTraffic(this.#live, this.#out, upstream.info.maxPayload);
     this.#server = new ServerTraffic(this.#live, {

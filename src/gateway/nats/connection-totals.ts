@@ -30,6 +30,7 @@ export function finalEvents(finished: FinishedConnection): {
     published: { ...counts.published },
     delivered: { ...counts.delivered },
     denied: counts.denied,
+    ...(counted.arrived.messages === counts.delivered.messages ? {} : { arrived: { ...counted.arrived } }),
     ...(counted.uncounted.messages === 0 ? {} : { unanswered: { ...counted.uncounted } }),
     ...(drained ? {} : { cut: true as const }),
     ...(totals === undefined ? {} : { server: totals }),

@@ -8,7 +8,7 @@ import { OpWriter } from "./op-writer.ts";
 import type { PingOrder } from "./ping-order.ts";
 import type { Admission, NatsAuthority } from "./ports.ts";
 import type { ResponsePermits } from "./response-permits.ts";
-import type { Subscriptions } from "./subscriptions.ts";
+import type { Subscription, Subscriptions } from "./subscriptions.ts";
 import type { WireSocket } from "./wire-socket.ts";
 
 /** What both directions of an admitted connection share. */
@@ -29,6 +29,8 @@ export interface LiveConnection {
   readonly askedClient: PingOrder;
   /** One more denial; false where the session had too many. */
   denied(): boolean;
+  /** A subscription was removed: what it was delivered is still to be written down. */
+  ended(subscription: Subscription): void;
   /** Ends the connection; only the first end counts. */
   end(end: ConnectionEnd): void;
   /** Told of faults that are nobody's doing: for the log. */

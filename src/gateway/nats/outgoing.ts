@@ -161,7 +161,8 @@ export class Outgoing {
 
   #pace(): void {
     const { client, limits } = this.#live;
-    if (this.#waiting + this.#gathered + this.writer.length > limits.heldBytes) client.hold("journal");
+    const held = this.#waiting + this.#gathered + this.writer.length;
+    if (Math.max(held, this.#batch.weight) > limits.heldBytes) client.hold("journal");
     else client.release("journal");
   }
 

@@ -2,6 +2,9 @@ import type { NatsPlace } from "../../core/nats-record.ts";
 import type { AuditEvent } from "../../core/record.ts";
 import type { Admission } from "./ports.ts";
 
+/** What a record counts for that is no message's: with its job and place it has some hundred bytes. */
+const eventBytes = 1_024;
+
 /**
  * Records that gather until they are written, in the order of what they are about. Messages that follow one another share
  * one record, as long as it is not too large and policy stays the same.
@@ -16,6 +19,7 @@ export class PublishBatch {
   #characters = 0;
   #bytes = 0;
   #policy = "";
+  #weight = 0;
   /** Number of the next message. */
   #next = 1;
 
@@ -35,6 +39,11 @@ export class PublishBatch {
     return this.#next;
   }
 
+  /** Bytes that what gathered takes in the journal, roughly. */
+  get weight(): number {
+    return this.#weight;
+  }
+
   /** `bytes`: headers and payload as they will be sent. */
   message(row: string, bytes: number, policy: string): void {
     if (policy !== this.#policy || this.#rows.length >= this.#maxRows || this.#characters >= this.#maxCharacters) {
@@ -43,6 +52,7 @@ export class PublishBatch {
     }
     this.#rows.push(row);
     this.#characters += row.length;
+    this.#weight += row.length;
     this.#bytes += bytes;
     this.#next++;
   }
@@ -50,12 +60,14 @@ export class PublishBatch {
   event(event: AuditEvent): void {
     this.#closeRows();
     this.#events.push(event);
+    this.#weight += eventBytes;
   }
 
   /** Everything since the last one. */
   take(): readonly AuditEvent[] {
     this.#closeRows();
     const events = this.#events;
+    this.#weight = 0;
     if (events.length > 0) this.#events = [];
     return events;
   }

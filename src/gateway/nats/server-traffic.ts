@@ -1,6 +1,7 @@
 import type { GatewayCounts } from "../../core/nats-totals.ts";
 import type { AuditEvent } from "../../core/record.ts";
 import { passingEnd } from "./connection-end.ts";
+import { FetchRights } from "./fetch-rights.ts";
 import { GroupCommit, type Sealed } from "./group-commit.ts";
 import type { LiveConnection } from "./live-connection.ts";
 import { OpWriter } from "./op-writer.ts";
@@ -24,6 +25,7 @@ export class ServerTraffic implements ServerOps {
   readonly #writer = new OpWriter();
   readonly #commit: GroupCommit;
   readonly #memory = new SentMemory();
+  readonly #fetches: FetchRights;
   readonly #arrived = { messages: 0, bytes: 0 };
   readonly #uncounted = { messages: 0, bytes: 0 };
   readonly #delivered = { messages: 0, bytes: 0 };
@@ -39,6 +41,7 @@ export class ServerTraffic implements ServerOps {
   constructor(live: LiveConnection, events: ServerTrafficEvents) {
     this.#live = live;
     this.#events = events;
+    this.#fetches = new FetchRights(live);
     this.#commit = new GroupCommit({
       journal: live.authority,
       seal: () => this.#seal(),
@@ -59,6 +62,7 @@ export class ServerTraffic implements ServerOps {
   /** To be called before the server's reader is given bytes. */
   begin(): void {
     this.#now = this.#live.clock.now();
+    this.#fetches.refresh();
   }
 
   flush(): void {
@@ -101,8 +105,10 @@ export class ServerTraffic implements ServerOps {
     const { subscriptions, names, permits, connect } = this.#live;
     const subscription = this.#stopped ? undefined : subscriptions.findAtServer(op.sid);
     if (subscription === undefined) return; // the client has left, or ended it a moment ago
+    const fetched = subscription.inbox && isAcknowledgement(op.reply);
+    if (fetched && !this.#fetches.mayCome(op.reply)) return;
     this.#count(subscription, op, bytes);
-    if (op.reply !== "" && !(subscription.inbox && isAcknowledgement(op.reply))) permits.grant(op.reply);
+    if (op.reply !== "" && !fetched) permits.grant(op.reply);
     if (!connect.headers) op.headerStart = op.headerEnd;
     op.sid = subscription.sid;
     this.#writer.message(op, subscription.translates ? names.toClient(op.subject) : op.subject, op.reply);
@@ -120,7 +126,8 @@ export class ServerTraffic implements ServerOps {
     this.lastError = text;
     const data = { gateway: place.gateway, code: "server_refused", detail: text, connection: place.connection };
     authority.note({ kind: "nats.refused", ...admission.record, data });
-    this.#writer.error(text);
+    // Any other is its last word, after which not every client would come again: its end is told in ours.
+    if (/^permissions violation/i.test(text)) this.#writer.error(text);
     // A server that refuses what policy allows does so again and again.
     if (!this.#live.denied()) this.#live.end(passingEnd("server_closed", "the server refuses too much"));
   }
@@ -152,13 +159,23 @@ export class ServerTraffic implements ServerOps {
     if (this.#live.admission.deliveries !== "full") return;
     const headers = op.headerEnd - op.headerStart;
     const reply = op.reply === "" ? "-" : op.reply;
-    subscription.rows.push(`${op.subject} ${reply} ${headers} ${bytes - headers}`);
-    if (subscription.rows.length >= this.#live.limits.rows) this.#finishedRows(subscription);
+    const row = `${op.subject} ${reply} ${headers} ${bytes - headers}`;
+    const { rows, rowCharacters } = this.#live.limits;
+    subscription.rowCharacters += row.length;
+    if (subscription.rows.push(row) >= rows || subscription.rowCharacters >= rowCharacters) {
+      this.#finishedRows(subscription);
+    }
   }
 
   #finished(subscription: Subscription): void {
     this.#live.subscriptions.remove(subscription);
     this.#pending.push(...this.#eventOf(subscription));
+  }
+
+  /** The client ended it: what it was delivered is written down with what is still on its way to it, and never lost. */
+  ended(subscription: Subscription): void {
+    this.#pending.push(...this.#eventOf(subscription));
+    this.#commit.flush();
   }
 
   #finishedRows(subscription: Subscription): void {

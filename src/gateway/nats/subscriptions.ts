@@ -27,6 +27,7 @@ export interface Subscription {
   firstAt: number;
   lastAt: number;
   rows: string[];
+  rowCharacters: number;
 }
 
 type Begun = Pick<Subscription, "sid" | "subject" | "serverSubject" | "queue" | "inbox" | "translates" | "conditional">;
@@ -55,7 +56,7 @@ export class Subscriptions {
 
   /** The client's id must not be in use. */
   add(begun: Begun): Subscription {
-    const counts = { max: 0, delivered: 0, messages: 0, bytes: 0, firstAt: 0, lastAt: 0, rows: [] };
+    const counts = { max: 0, delivered: 0, messages: 0, bytes: 0, firstAt: 0, lastAt: 0, rows: [], rowCharacters: 0 };
     const subscription = { ...begun, serverSid: String(++this.#last), ...counts };
     this.#bySid.set(subscription.sid, subscription);
     this.#byServerSid.set(subscription.serverSid, subscription);
@@ -75,6 +76,7 @@ export function takeDelivered(place: NatsPlace, subscription: Subscription): Nat
   subscription.messages = 0;
   subscription.bytes = 0;
   subscription.rows = [];
+  subscription.rowCharacters = 0;
   return {
     ...place,
     sid,
