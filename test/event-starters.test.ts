@@ -138,10 +138,6 @@ describe("Buildkite", () => {
     const start = startOf("acme/deploy");
     const outcome = await starter().start(start);
     expect(outcome).toEqual({ kind: "started", pipeline: { projectId: pipeline.id, pipelineId: "1" } });
-    const claim = { projectId: pipeline.id, projectPath: "acme/deploy", pipelineId: "1" };
-    expect(await starter().claim(claim)).toEqual({ kind: "claims", cause: start.cause });
-    expect(await starter().claim({ ...claim, projectId: "another" })).toMatchObject({ kind: "unknown" });
-    expect(await starter().claim({ ...claim, pipelineId: "99" })).toMatchObject({ kind: "unknown" });
   });
 
   test("finds a build whose answer was lost, by its meta-data, and believes no step that copies it", async () => {

@@ -32,11 +32,6 @@ export type FindOutcome =
   /** It cannot be said, for now or, where `final`, with this credential. */
   | { readonly kind: "unknown"; readonly afterMs?: number; readonly final?: true; readonly detail: string };
 
-/** What a pipeline says of its own cause: a claim that anybody who may start pipelines can make. */
-export type ClaimOutcome =
-  | { readonly kind: "claims"; readonly cause?: string }
-  | { readonly kind: "unknown"; readonly detail: string };
-
 /** Starts pipelines at one configured CI. Nothing here rejects: what fails is `unknown`. */
 export interface PipelineStarter {
   /** The word for what starts such pipelines, as the CI's tokens have it (`trigger`, `api`). */
@@ -44,8 +39,6 @@ export interface PipelineStarter {
   start(start: PipelineStart): Promise<StartOutcome>;
   /** Looks for the pipeline of an earlier attempt; `since` is when it began, ms since the epoch. */
   find(wanted: Omit<PipelineStart, "variables"> & { readonly since: number }): Promise<FindOutcome>;
-  /** `projectPath` is the path as the job's token has it. */
-  claim(pipeline: StartedPipeline & { readonly projectPath: string }): Promise<ClaimOutcome>;
 }
 
 /** The variable that every started pipeline has, naming its cause. */

@@ -1,5 +1,6 @@
 import { WayleaveError } from "../core/errors.ts";
 import type { Cause, JobIdentity } from "../core/identity.ts";
+import type { StartedPipeline } from "../core/pipeline-start.ts";
 import type { CauseTable, OpenStart } from "./cause-table.ts";
 import type { EventDeps } from "./ports.ts";
 import { whoOf } from "./start-attempts.ts";
@@ -9,25 +10,24 @@ export type CauseFor = (identity: JobIdentity) => Promise<Cause | undefined>;
 
 /**
  * Tells an exchange which event started the job's pipeline. The broker's own record of the CI's answer decides. Where a start
- * in the job's project has no answer yet (it was asked for a moment ago, or the answer was lost), the CI is asked whether
- * the job's own pipeline carries that start's secret name, and if so that is recorded first. Rejects `ci_api_unreachable` where
- * it cannot be asked: without its cause a job would have more rights than policy gives it. Child and downstream pipelines of
- * a started one are not told from others.
+ * in the job's project has no answer yet (it was asked for a moment ago, or the answer was lost), the CI is asked which
+ * pipeline carries that start's secret name, and the oldest that does is recorded first: whoever copied the name did so from
+ * it. Rejects `ci_api_unreachable` where it cannot be asked: without its cause a job would have more rights than policy gives
+ * it. Child and downstream pipelines of a started one are not told from others.
  */
 export function createCauseResolver(deps: Pick<EventDeps, "recorder" | "starter">, table: Table): CauseFor {
   return async (identity) => {
     const known = recorded(table, identity);
     if (known !== undefined) return known;
-    const source = deps.starter(identity.issuer)?.source;
-    const open = table.openStarts(identity.issuer).filter((start) => mayBe(start, identity, source));
-    if (open.length === 0) return undefined;
-    const cause = await claimed(deps, identity);
-    // While it was asked, the answer to the start may have come.
-    const settled = recorded(table, identity);
-    if (settled !== undefined || cause === undefined) return settled;
-    // A start that was meanwhile answered with another pipeline: the claim is somebody's copy.
-    if (!open.some((each) => each.cause === cause) || table.byCause(cause)?.open !== true) return undefined;
-    await tie(deps, table, cause, identity);
+    const starter = deps.starter(identity.issuer);
+    const open = table.openStarts(identity.issuer).filter((start) => mayBe(start, identity, starter?.source));
+    for (const start of open) {
+      const found = await starter?.find(start);
+      if (found === undefined || found.kind === "unknown") throw unanswered(identity, found?.detail);
+      // While it was asked, the answer to the start may have come.
+      const stillOpen = table.byCause(start.cause)?.open === true;
+      if (found.kind === "found" && stillOpen) await tie(deps, table, start, found.pipeline);
+    }
     return recorded(table, identity);
   };
 }
@@ -38,11 +38,10 @@ type Table = Pick<CauseTable, "causeOf" | "openStarts" | "byCause" | "apply">;
 async function tie(
   deps: Pick<EventDeps, "recorder">,
   table: Table,
-  cause: string,
-  identity: JobIdentity,
+  { cause, issuer }: OpenStart,
+  { projectId, pipelineId }: StartedPipeline,
 ): Promise<void> {
-  const { issuer, project, pipelineId } = identity;
-  const data = { cause, issuer, project_id: project.id, pipeline_id: pipelineId, by: "exchange" as const };
+  const data = { cause, issuer, project_id: projectId, pipeline_id: pipelineId, by: "exchange" as const };
   const change = { kind: "event.started" as const, data, ...whoOf(table.byCause(cause)) };
   for (const record of await deps.recorder.append([change])) table.apply(record);
 }
@@ -62,14 +61,12 @@ function mayBe(start: OpenStart, { project, ref, attributes }: JobIdentity, sour
   return ref === undefined || ref === start.ref;
 }
 
-async function claimed(deps: Pick<EventDeps, "starter">, identity: JobIdentity): Promise<string | undefined> {
-  const { issuer, project, pipelineId } = identity;
-  const starter = deps.starter(issuer);
-  const claim = await starter?.claim({ projectId: project.id, projectPath: project.path, pipelineId });
-  if (claim?.kind === "claims") return claim.cause;
-  const why = claim?.detail ?? "There is no credential in issuers[].start.";
-  throw new WayleaveError(
+function unanswered(
+  { issuer, project }: JobIdentity,
+  why = "There is no credential in issuers[].start.",
+): WayleaveError {
+  return new WayleaveError(
     "ci_api_unreachable",
-    `A pipeline that an event started in ${project.path} is not known yet, and ${issuer} cannot be asked whether it is this one: ${why} Try again.`,
+    `A pipeline that an event started in ${project.path} is not known yet, and ${issuer} cannot be asked which one it is: ${why} Try again.`,
   );
 }

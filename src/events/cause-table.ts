@@ -39,6 +39,8 @@ export interface OpenStart {
   readonly project: string;
   readonly projectId?: string;
   readonly ref: string;
+  /** When its last attempt began, ms since the epoch. */
+  readonly since: number;
 }
 
 const keepDeadLetters = 1000;
@@ -94,10 +96,10 @@ export class CauseTable {
 
   /** Starts of this issuer whose pipeline may exist without being known. */
   openStarts(issuer: string): readonly OpenStart[] {
-    return this.#waiting().flatMap(({ open, last }) => {
+    return this.#waiting().flatMap(({ open, last, attemptedAt: since = 0 }) => {
       if (!open || last?.issuer !== issuer) return [];
       const { cause, project, project_id, ref } = last;
-      return [{ cause, issuer, project, ...(project_id === undefined ? {} : { projectId: project_id }), ref }];
+      return [{ cause, issuer, project, ...(project_id === undefined ? {} : { projectId: project_id }), ref, since }];
     });
   }
 

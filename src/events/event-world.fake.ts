@@ -78,12 +78,6 @@ export class FakeCi implements PipelineStarter {
     if (found === undefined) return { kind: "none" };
     return { kind: "found", pipeline: { projectId: "2000", pipelineId: found.id } };
   }
-
-  async claim({ pipelineId }: { readonly pipelineId: string }) {
-    if (this.blind) return { kind: "unknown" as const, detail: "It gave no whole answer." };
-    const found = this.pipelines.find(({ id }) => id === pipelineId);
-    return { kind: "claims" as const, ...(found === undefined ? {} : { cause: found.cause }) };
-  }
 }
 
 /** A crash of the process: what comes after it never happens. */

@@ -61,17 +61,6 @@ export function buildkiteStarter(options: BuildkiteStartOptions): PipelineStarte
       if (reply.more) return { kind: "unknown", final: true, detail: "More than 100 builds name this cause." };
       return { kind: "none" };
     },
-    async claim({ projectId, projectPath, pipelineId }) {
-      const path = `${buildsPath(projectPath)}/${encodeURIComponent(pipelineId)}?exclude_jobs=true`;
-      const reply = await call({ method: "GET", path, headers });
-      const read = reply?.status === 200 ? Build.safeParse(reply.body) : undefined;
-      if (read?.success !== true) return { kind: "unknown", detail: cannotSay(reply).detail };
-      // A slug that was renamed and taken by another pipeline must not speak for this job.
-      const same = read.data.pipeline.id === projectId && String(read.data.number) === pipelineId;
-      if (!same) return { kind: "unknown", detail: "Buildkite shows another pipeline under this slug." };
-      const cause = causeOf(read.data);
-      return { kind: "claims", ...(cause === undefined ? {} : { cause }) };
-    },
   };
 }
 

@@ -181,15 +181,5 @@ test.each([
 test("without a token to read with, nothing is concluded", async () => {
   const { starter, asked } = gitlab([], {});
   expect(await starter.find(wanted)).toMatchObject({ kind: "unknown", final: true });
-  expect(await starter.claim({ projectId: "1", projectPath: "a/b", pipelineId: "2" })).toMatchObject({
-    kind: "unknown",
-  });
   expect(asked).toEqual([]);
-});
-
-test("a pipeline says which cause it claims", async () => {
-  const pipeline = { projectId: "2000", projectPath: "acme/deploy", pipelineId: "5101" };
-  expect(await gitlab([variables(cause)]).starter.claim(pipeline)).toEqual({ kind: "claims", cause });
-  expect(await gitlab([variables()]).starter.claim(pipeline)).toEqual({ kind: "claims" });
-  expect(await gitlab([forbidden]).starter.claim(pipeline)).toMatchObject({ kind: "unknown" });
 });

@@ -47,11 +47,6 @@ export function gitlabStarter(options: GitlabStartOptions): PipelineStarter {
       return startOutcome(await call({ method: "POST", path, headers: {}, body: { token, ref, variables } }));
     },
     find: (wanted) => findPipeline(call, options, { ...wanted, project: wanted.projectId ?? wanted.project }),
-    async claim({ projectId, pipelineId }) {
-      const read = await readVariables(call, options, projectId, pipelineId);
-      if ("kind" in read) return { kind: "unknown", detail: read.detail };
-      return { kind: "claims", ...(read.cause === undefined ? {} : { cause: read.cause }) };
-    },
   };
 }
 
