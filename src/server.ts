@@ -30,7 +30,7 @@ import { connectGateways } from "./server/gateways.ts";
 import { listenGrpc, secretMethods } from "./server/grpc.ts";
 import { connectIssuers } from "./server/issuers.ts";
 import { type BrokerKeys, keyOperation, openBrokerKeys } from "./server/keys.ts";
-import { listenOnSocket } from "./server/listen.ts";
+import { listenAt, listenOnSocket } from "./server/listen.ts";
 import { connectMessaging } from "./server/messaging.ts";
 import { openPolicySource, type PolicySource } from "./server/policy-source.ts";
 import { connectSessions } from "./server/sessions.ts";
@@ -133,7 +133,8 @@ async function serve(
   await recorder.append([{ kind: "broker.started", data: { version, policy: parts.policy().version } }]);
   const adminSocket = join(config.dataDir, "admin.sock");
   await listenOnSocket(operator, adminSocket);
-  await open.listen({ host: config.listen.host, port: config.listen.port });
+  const { host, port } = config.listen;
+  await listenAt({ setting: "listen.address", host, port }, () => open.listen({ host, port }));
   const grpc = await listenGrpc(
     config,
     {

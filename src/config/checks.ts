@@ -125,13 +125,31 @@ function gatewayChecks(
 /** Passwords and messages cross this socket. */
 function natsChecks(document: ConfigDocument, path: KeyPath, gateway: Loose): readonly Diagnostic[] {
   const { listen } = gateway;
-  if (gateway.kind !== "nats" || typeof listen !== "string" || gateway.tls !== undefined) return [];
+  if (gateway.kind !== "nats") return [];
+  const told = publicUrlChecks(document, path, gateway);
+  if (told.length > 0 || typeof listen !== "string" || gateway.tls !== undefined) return told;
   if (gateway.standalone === true) return []; // its certificate lies where it runs
   const host = listen.slice(0, listen.lastIndexOf(":"));
   if (isLoopback(host)) return [];
   const place = document.valueAt([...path, "listen"]);
   const help = "set `tls`, or listen on 127.0.0.1";
   return [error("plain_nats", `${host} can be reached from other machines without TLS`, place, help)];
+}
+
+/** Jobs cannot connect to every address at once, nor by TLS to what serves none. */
+function publicUrlChecks(document: ConfigDocument, path: KeyPath, gateway: Loose): readonly Diagnostic[] {
+  const { listen, tls, public_url: told, standalone } = gateway;
+  if (typeof told === "string") {
+    if (!told.startsWith("tls://") || tls !== undefined || standalone === true) return [];
+    const place = document.valueAt([...path, "public_url"]);
+    return [
+      error("public_url_tls", `${told} says TLS, and the gateway serves none`, place, "set `tls`, or say nats://"),
+    ];
+  }
+  if (typeof listen !== "string" || !/^(0\.0\.0\.0|\[::\]):/.test(listen)) return [];
+  const help = "add `public_url: tls://<name>:<port>`, which jobs are told";
+  const place = document.valueAt([...path, "listen"]);
+  return [error("public_url_missing", `jobs cannot connect to ${listen}`, place, help)];
 }
 
 const leastPolledMs = 5_000;

@@ -7,6 +7,7 @@ import { gatewaySecrets } from "../gateway/envoy/sds-gateways.ts";
 import { createGatewayGuard, secretHash } from "../gateway/gateway-guard.ts";
 import type { GrpcMethods } from "../grpc/method.ts";
 import { createGrpcServer } from "../grpc/server.ts";
+import { listenAt } from "./listen.ts";
 import type { Spiffe } from "./spiffe.ts";
 
 /** The running gRPC listener. */
@@ -50,6 +51,6 @@ export async function listenGrpc(
   const { grpc, tls } = config.listen;
   if (grpc === undefined) return undefined;
   const server = createGrpcServer(methods, { ...options, ...(tls === undefined ? {} : { tls }) });
-  const address = (await server.listen(grpc)) as AddressInfo;
+  const address = (await listenAt({ setting: "listen.grpc", ...grpc }, () => server.listen(grpc))) as AddressInfo;
   return { port: address.port, close: () => server.close() };
 }

@@ -35,3 +35,24 @@ function answers(path: string): Promise<boolean> {
     socket.once("error", () => resolve(false));
   });
 }
+
+const cannotListen: Readonly<Record<string, string>> = {
+  EADDRINUSE: "another process listens there: stop it, or choose another port",
+  EADDRNOTAVAIL: "this machine has no such address: choose one of its own",
+  EACCES: "this user may not: choose a port from 1024 on",
+};
+
+/** What `listen` gives. Throws `config_invalid` where the address cannot be had, naming the setting that says it. */
+export async function listenAt<T>(
+  at: { readonly setting: string; readonly host: string; readonly port: number },
+  listen: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await listen();
+  } catch (cause) {
+    const { code = "" } = cause as NodeJS.ErrnoException;
+    const why = cannotListen[code];
+    if (why === undefined) throw cause;
+    throw new WayleaveError("config_invalid", `${at.setting} ${at.host}:${at.port} cannot be had: ${why}.`, { cause });
+  }
+}

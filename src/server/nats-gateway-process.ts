@@ -3,6 +3,7 @@ import { isLoopback } from "../config/fields.ts";
 import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
 import { createNatsGateway } from "../gateway/nats/gateway.ts";
+import { listenAt } from "./listen.ts";
 import { connectBroker, type RemoteBrokerOptions } from "./nats-standalone.ts";
 
 export interface GatewayProcessOptions extends Omit<RemoteBrokerOptions, "clock"> {
@@ -60,7 +61,7 @@ export async function startGatewayProcess(options: GatewayProcessOptions): Promi
   };
   try {
     refusePlain(host, options.tls !== undefined);
-    const bound = await gateway.listen(host, port);
+    const bound = await listenAt({ setting: "--listen", host, port }, () => gateway.listen(host, port));
     return { host, port: bound.port, followed, close };
   } catch (error) {
     await close();

@@ -10,6 +10,7 @@ import { createNatsGateway, type NatsGateway } from "../gateway/nats/gateway.ts"
 import type { RenderedNats } from "../gateway/nats/render.ts";
 import type { NatsStatusResponse } from "../gateway/nats/status.ts";
 import type { Session } from "../session/table.ts";
+import { listenAt } from "./listen.ts";
 import { type AccountConnections, createAccountConnections } from "./nats-accounts.ts";
 import { mintNatsAdmin } from "./nats-admin.ts";
 import {
@@ -93,13 +94,15 @@ export function connectNats(deps: NatsDeps): NatsServices {
     natsKeys,
     own: (user) => void ownUsers.add(user),
   });
-  const stopLooking = lookNowAndThen(running, open);
+  const stopLooking = lookNowAndThen(running, open, deps.onFault);
   return {
     async listen() {
       for (const { config: at, gateway } of running) {
         if (gateway === undefined) continue;
         await closeLostConnections({ ...deps, gateway: at.name, now: deps.clock.now() });
-        const { port } = await gateway.listen(at.listen.host, at.listen.port);
+        const { host, port: wanted } = at.listen;
+        const where = { setting: `listen of gateway ${at.name},`, host, port: wanted };
+        const { port } = await listenAt(where, () => gateway.listen(host, wanted));
         ports.set(at.name, port);
       }
     },
@@ -136,9 +139,13 @@ export function connectNats(deps: NatsDeps): NatsServices {
 }
 
 /** For another policy, and for connections whose end nobody told. Returns how to stop. */
-function lookNowAndThen(running: readonly Running[], open: OpenConnections): () => void {
+function lookNowAndThen(running: readonly Running[], open: OpenConnections, onFault: NatsDeps["onFault"]): () => void {
   const policies = setInterval(() => {
-    for (const { broker } of running) broker.authority.policyChanged();
+    try {
+      for (const { broker } of running) broker.authority.policyChanged();
+    } catch (error) {
+      onFault(error); // a listener's fault must not end the process
+    }
   }, policyLookMs);
   const pruning = setInterval(() => {
     open.prune((id) => running.some(({ broker }) => broker.authority.admissionOf(id) !== undefined));
