@@ -24,6 +24,8 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["{src,demo,scripts,bench}/**/*.test.ts", architecture],
+          // Properties with hundreds of policies take seconds where the machine is busy.
+          testTimeout: 20_000,
           maxWorkers: "100%",
           sequence: { groupOrder: 1 },
         },

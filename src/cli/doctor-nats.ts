@@ -4,6 +4,8 @@ import { type Check, type DoctorFacts, type Finding, fail, type NatsFacts, note,
 
 const inConfiguration = "a gateway of kind nats in the configuration";
 const inBroker = "a running broker with a gateway of kind nats";
+const atServers = "a running broker that is connected to its nats-servers";
+const atDoor = "a nats-server of the configuration that can be reached from here";
 
 /** Checks of NATS gateways and the servers behind them. */
 export const natsChecks: readonly Check[] = [
@@ -16,8 +18,11 @@ export const natsChecks: readonly Check[] = [
   {
     name: "nats_door",
     looks: "connections to each nats-server itself, without a ticket: it must refuse them",
-    needs: inConfiguration,
-    run: ({ nats }) => nats?.flatMap(openDoors),
+    needs: atDoor,
+    run: ({ nats = [] }) => {
+      const reached = nats.filter(({ servers }) => servers.some(({ version }) => version !== undefined));
+      return reached.length === 0 ? undefined : reached.flatMap(openDoors);
+    },
   },
   {
     name: "nats_plain",
@@ -47,14 +52,14 @@ export const natsChecks: readonly Check[] = [
   {
     name: "nats_clock",
     looks: "each nats-server's clock against the broker's",
-    needs: inBroker,
-    run: ofStatus(serverClocks),
+    needs: atServers,
+    run: ofStatus(serverClocks, isConnected),
   },
   {
     name: "nats_account",
     looks: "that every account which policy names is known to the servers",
-    needs: inBroker,
-    run: ofStatus(missingAccounts),
+    needs: atServers,
+    run: ofStatus(missingAccounts, isConnected),
   },
   {
     name: "nats_records",
@@ -64,10 +69,18 @@ export const natsChecks: readonly Check[] = [
   },
 ];
 
-/** Of every gateway that the broker told of; undefined where it told of none. */
-function ofStatus(look: (status: NatsStatus) => readonly Finding[]): Check["run"] {
+/** What the servers themselves say is known only then. */
+function isConnected({ system }: NatsStatus): boolean {
+  return system.connected;
+}
+
+/** Of every gateway that the broker told of, or of those that can be looked at; undefined where there is none. */
+function ofStatus(
+  look: (status: NatsStatus) => readonly Finding[],
+  canLook: (status: NatsStatus) => boolean = () => true,
+): Check["run"] {
   return ({ nats }: DoctorFacts) => {
-    const told = (nats ?? []).flatMap(({ status }) => status ?? []);
+    const told = (nats ?? []).flatMap(({ status }) => status ?? []).filter(canLook);
     return told.length === 0 ? undefined : told.flatMap(look);
   };
 }
