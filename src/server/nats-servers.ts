@@ -147,7 +147,7 @@ interface HeldConnection {
 /** How long until the next attempt where nats.js itself gave up, such as for a server that refuses these keys. */
 const againMs = 1_000;
 
-function holdConnection({ gateway, keys, clock, onFault }: NatsServersOptions, as: OwnUser): HeldConnection {
+function holdConnection({ gateway, clock, onFault }: NatsServersOptions, as: OwnUser): HeldConnection {
   let state = { connected: false, since: clock.now() };
   let closing = false;
   let current: NatsConnection | undefined;
@@ -196,7 +196,6 @@ function holdConnection({ gateway, keys, clock, onFault }: NatsServersOptions, a
     void connection.closed().then(() => turn(false));
     return connection;
   });
-  void keys;
   return {
     first,
     state: () => state,

@@ -58,11 +58,6 @@ describe("sent", () => {
     expect(clean(lines)).toBe(sent ?? lines);
   });
 
-  test("trace context stays where the account is known to trace nothing; other traces do not", () => {
-    const cleaner = new HeaderCleaner({ prefix, keepTraceparent: true });
-    expect(clean("traceparent: 00-1-2-01\r\nNats-Trace-Dest: x\r\n", cleaner)).toBe("traceparent: 00-1-2-01\r\n");
-  });
-
   test("whatever the length, nothing is cut off where a block is rewritten", () => {
     const one = new HeaderCleaner({ prefix });
     for (let size = 0; size < 1200; size++) {

@@ -13,8 +13,6 @@ export interface HeaderLines {
 export interface HeaderSettings {
   /** What `Nats-Msg-Id` and its kin get before their value, with a colon between. Printable, and the session's own. */
   readonly prefix: string;
-  /** W3C trace context passes: only for an account that is known to trace nothing (`msg_trace`), see `header-rules.ts`. */
-  readonly keepTraceparent?: boolean;
 }
 
 /** A block that needed more gives the memory back at the next one. */
@@ -31,7 +29,6 @@ const lf = 0x0a;
  */
 export class HeaderCleaner {
   readonly #prefix: Buffer;
-  readonly #keepTraceparent: boolean;
   readonly #seen: HeaderRule[] = [];
   readonly #names = new WordTable();
   /** Rules of names as they were spelled: a connection repeats a few. */
@@ -49,7 +46,6 @@ export class HeaderCleaner {
   constructor(settings: HeaderSettings) {
     if (!/^[\w-]+$/.test(settings.prefix)) throw new TypeError("a prefix is letters, digits, - and _");
     this.#prefix = Buffer.from(`${settings.prefix}:`);
-    this.#keepTraceparent = settings.keepTraceparent === true;
   }
 
   /** The lines of the last block that was cleaned. */
@@ -112,8 +108,7 @@ export class HeaderCleaner {
     // Wayleave-, Nats-, Nmqtt- and traceparent: no other name needs to become a string.
     const letter = (buffer[start] as number) | 0x20;
     if (letter !== 0x6e && letter !== 0x77 && letter !== 0x74) return undefined;
-    const rule = this.#ruleOf(this.#names.word(buffer, start, end));
-    return this.#keepTraceparent && rule?.name === "traceparent" ? undefined : rule;
+    return this.#ruleOf(this.#names.word(buffer, start, end));
   }
 
   #ruleOf(name: string): HeaderRule | undefined {

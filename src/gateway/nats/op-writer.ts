@@ -136,10 +136,6 @@ export class OpWriter {
     this.#line("CONNECT", oneLine(json));
   }
 
-  info(json: string): void {
-    this.#line("INFO", oneLine(json));
-  }
-
   ok(): void {
     this.#line("+OK");
   }
