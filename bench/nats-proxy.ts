@@ -58,7 +58,7 @@ function parseBack(from: Socket, to: Socket): void {
   const writer = new OpWriter();
   const reader = new ServerReader(
     {
-      info: (json) => writer.info(json),
+      info: (json) => void to.write(`INFO ${json}\r\n`),
       message: (op) => writer.message(op, op.subject, op.reply),
       ok: () => writer.ok(),
       error: (text) => writer.error(text),
