@@ -2,14 +2,16 @@ import { defineConfig } from "vitest/config";
 
 const architecture = "test/architecture.test.ts";
 
-/** Long suites that measure no time and share nothing: they run side by side, so that all of it stays under a coffee. */
+/** Long suites that measure no time and share nothing: they run side by side, one more than a small machine has cores, since they mostly wait. */
 const sideBySide = [
   "test/*hostile*.test.ts",
   "test/envoy-{discovery,guide,native,native-chain,sds}.test.ts",
   "test/{policy-agreement,policy-check,spiffe,spiffe-federation,workload-api}.test.ts",
   "test/nats-{accounts,render,render-live,wire,callout,callout-operator}.test.ts",
-  "test/nats-gateway{,-attacks,-clients,-tls}.test.ts",
-  "test/{audit-nats,doctor-nats,event-starters,events-nats}.test.ts",
+  "test/nats-gateway{,-attacks,-clients,-ends,-tls}.test.ts",
+  "test/nats-{attacks,guide,million,modes,review,standalone}.test.ts",
+  "test/nats-proof-*.test.ts",
+  "test/{audit-nats,doctor-nats,event-starters,events-config,events-nats,events-stack}.test.ts",
 ];
 const slow = { testTimeout: 60_000, hookTimeout: 60_000 };
 
@@ -32,7 +34,7 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: { name: "gateways", include: sideBySide, maxWorkers: 2, sequence: { groupOrder: 2 }, ...slow },
+        test: { name: "gateways", include: sideBySide, maxWorkers: 3, sequence: { groupOrder: 2 }, ...slow },
       },
       {
         extends: true,
