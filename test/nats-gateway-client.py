@@ -10,9 +10,11 @@ from nats.js.api import ConsumerConfig
 
 async def main(url: str, token: str) -> None:
     told = []
+    heard = asyncio.Event()
 
     async def on_error(error: Exception) -> None:
         told.append(str(error))
+        heard.set()
 
     client = await nats.connect(url, token=token, name="py", error_cb=on_error, allow_reconnect=False)
     got = asyncio.Queue()
@@ -40,6 +42,7 @@ async def main(url: str, token: str) -> None:
 
     await client.publish("no.right", b"x")
     await client.flush()
+    await asyncio.wait_for(heard.wait(), 5)  # its callbacks run when it finds the time
     print(
         json.dumps(
             {
