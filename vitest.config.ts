@@ -1,4 +1,15 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { defineConfig } from "vitest/config";
+
+// What tests leave behind lies in one folder, which goes with the run. This file is read once for each project.
+if (process.env.WAYLEAVE_TEST_FOLDER === undefined) {
+  const folder = mkdtempSync(join(tmpdir(), "wl-"));
+  process.env.WAYLEAVE_TEST_FOLDER = folder;
+  process.env.TMPDIR = folder;
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+}
 
 const architecture = "test/architecture.test.ts";
 

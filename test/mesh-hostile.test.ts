@@ -100,10 +100,13 @@ describe.each<{ readonly name: string; readonly mesh: WorldOptions["mesh"] & obj
     if (expected === "refused" && !madeHarmless(name)) expect(served).toEqual([]);
   });
 
+  /** How many of what the upstream served were looked at: what comes after its answer is the next request's to explain. */
+  let seen = 0;
   async function serve(send: () => Promise<unknown>): Promise<readonly Served[]> {
-    const before = lab.world.upstream.served.length;
     await send();
-    return lab.world.upstream.served.slice(before);
+    const served = lab.world.upstream.served.slice(seen);
+    seen += served.length;
+    return served;
   }
 
   /** What the upstream did that the decision function would have refused, or was told by the client. */
