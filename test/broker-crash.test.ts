@@ -152,7 +152,7 @@ test("a broker killed with -9 under 20 loads loses no acknowledged record and re
   }
   const records = await allRecords(crashes);
   expect(promised.filter(({ record, kind }) => records.get(record)?.kind !== kind)).toEqual([]);
-});
+}, 180_000);
 
 test("where decisions are durable within 50 ms, every one lost in a crash is accounted for by a gap", async () => {
   const crashes = await install("within_50ms");
