@@ -6,6 +6,7 @@ import type { AuditRecord, EventData, RecordKind } from "../core/record.ts";
 import { endReasons } from "../core/session.ts";
 import { eventDataSchemas } from "./event-record-schema.ts";
 import { natsDataSchemas } from "./nats-record-schema.ts";
+import { recordMeanings } from "./record-meanings.ts";
 
 const text = z.string();
 const ms = z.int().describe("ms since the Unix epoch");
@@ -208,20 +209,21 @@ export const dataSchemas = {
 const kinds = Object.keys(dataSchemas) as RecordKind[];
 
 function ofKind(kind: RecordKind) {
-  return z.strictObject({
+  const shape = z.strictObject({
     v: z.literal(1).describe("schema version"),
-    id: text.regex(recordIdPattern),
+    id: text.regex(recordIdPattern).describe("made from `seq`, for people to pass on"),
     seq: z.int().min(1).describe("grows by one; a hole is explained by an audit.gap"),
-    time: z.iso.datetime({ precision: 3 }),
+    time: z.iso.datetime({ precision: 3 }).describe("UTC, to the millisecond"),
     kind: z.literal(kind),
     data: dataSchemas[kind],
-    session: maybe,
+    session: text.describe("the session it is about").exactOptional(),
     job: job.exactOptional(),
     trace: text
       .regex(/^[0-9a-f]{32}$/)
       .describe("W3C trace id")
       .exactOptional(),
   });
+  return shape.describe(recordMeanings[kind]);
 }
 
 const [first, ...others] = kinds.map(ofKind);
