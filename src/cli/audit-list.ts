@@ -5,14 +5,15 @@ import { listSubject } from "./audit-subject.ts";
 import { type CliCommand, configOption, type Input, jsonOption, printJson } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { connectOperator, type Operator } from "./operator.ts";
+import { timeOption } from "./time-option.ts";
 
 export const auditList: CliCommand = {
   path: ["audit", "list"],
   summary: "list records, newest first",
   options: [
     ...filterOptions,
-    { spec: "--since <time>", doc: "from this ISO 8601 time on" },
-    { spec: "--until <time>", doc: "up to this ISO 8601 time" },
+    { spec: "--since <time>", doc: "from this time on: ISO 8601, or so long ago (15m, 6h, 1d)" },
+    { spec: "--until <time>", doc: "up to this time, written likewise" },
     { spec: "--before <record>", doc: "older than this record: the next page" },
     { spec: "--limit <n>", doc: "at most so many (default: 50)" },
     { spec: "--nats", doc: "all that --job or --session did over NATS, message by message, oldest first" },
@@ -23,7 +24,7 @@ export const auditList: CliCommand = {
   ],
   examples: [
     "audit list --session ses_0123456789abcdef",
-    "audit list --effect deny --since 2026-11-24T09:00:00Z --json",
+    "audit list --effect deny --since 6h --json",
     "audit list --job 7712 --nats",
     "audit list --subject 'build.status.7.>'",
   ],
@@ -43,8 +44,8 @@ export const auditList: CliCommand = {
 
 /** Newest first, one a line. */
 export async function listRecords(io: CommandIo, input: Input, operator: Operator): Promise<void> {
-  if (input.flag("json")) return printJson(io, { records: await wholeRecords(input, operator) });
-  const { records } = await operator.get<Page>(`/v1/records${pageQuery(input, { brief: "true" })}`);
+  if (input.flag("json")) return printJson(io, { records: await wholeRecords(io, input, operator) });
+  const { records } = await operator.get<Page>(`/v1/records${pageQuery(io, input, { brief: "true" })}`);
   if (records.length === 0) io.stdout.write("no records\n");
   else io.stdout.write(records.map((record) => recordLine(io, record)).join(""));
 }
@@ -53,21 +54,21 @@ interface Page {
   readonly records: readonly AuditRecord[];
 }
 
-const pageQuery = (input: Input, more: Readonly<Record<string, string | undefined>>): string =>
+const pageQuery = (io: CommandIo, input: Input, more: Readonly<Record<string, string | undefined>>): string =>
   filterQuery(input, {
-    since: input.text("since"),
-    until: input.text("until"),
+    since: timeOption(io, input, "since"),
+    until: timeOption(io, input, "until"),
     before: input.text("before"),
     limit: input.text("limit"),
     ...more,
   });
 
 /** As many as were asked for: of records with thousands of messages the broker answers with fewer at a time. */
-async function wholeRecords(input: Input, operator: Operator): Promise<readonly AuditRecord[]> {
+async function wholeRecords(io: CommandIo, input: Input, operator: Operator): Promise<readonly AuditRecord[]> {
   const wanted = Number(input.text("limit") ?? 50);
   const found: AuditRecord[] = [];
   for (let more: Readonly<Record<string, string>> = {}; ; ) {
-    const { records } = await operator.get<Page>(`/v1/records${pageQuery(input, more)}`);
+    const { records } = await operator.get<Page>(`/v1/records${pageQuery(io, input, more)}`);
     found.push(...records);
     const last = found.at(-1);
     if (last === undefined || found.length >= wanted || !records.some(isLong)) return found;

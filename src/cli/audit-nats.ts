@@ -6,6 +6,7 @@ import type { Input } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { type Operator, queryOf } from "./operator.ts";
 import { count, painter, printable } from "./terminal.ts";
+import { timeOption } from "./time-option.ts";
 
 /** Text is written in pieces of about this size, so that a million lines are not a million writes. */
 const pieceLength = 1 << 16;
@@ -19,7 +20,12 @@ export async function listNats(io: CommandIo, input: Input, operator: Operator):
   if (whose.session === undefined && whose.job === undefined) {
     throw new WayleaveError("invalid_request", "--nats lists what one job did: give --job or --session.");
   }
-  const asked = { ...whose, since: input.text("since"), until: input.text("until"), after: input.text("after") };
+  const asked = {
+    ...whose,
+    since: timeOption(io, input, "since"),
+    until: timeOption(io, input, "until"),
+    after: input.text("after"),
+  };
   const write = writer(io, input, await listing(operator, whose));
   const folder = input.flag("fold") ? new RowFolder() : undefined;
   const rows = new NatsRows();

@@ -6,6 +6,7 @@ import { type Input, printJson } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import type { Operator } from "./operator.ts";
 import { lineWidth, type Paint, painter, printable } from "./terminal.ts";
+import { timeOption } from "./time-option.ts";
 
 /** Lines to print, where nothing else is asked. */
 const defaultLimit = 50;
@@ -53,7 +54,7 @@ async function look(io: CommandIo, input: Input, operator: Operator, subject: st
   const until = io.now() + lookMs;
   const sent: Sent[] = [];
   for (let before = input.text("before"); ; ) {
-    const window = { since: input.text("since"), until: input.text("until"), limit: page };
+    const window = { since: timeOption(io, input, "since"), until: timeOption(io, input, "until"), limit: page };
     const query = filterQuery(input, { ...window, before, subject });
     const { records } = await operator.get<{ records: readonly Published[] }>(`/v1/records${query}`);
     if (records.length === 0) return { sent };
