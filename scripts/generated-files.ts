@@ -3,6 +3,7 @@ import { configJsonSchema } from "../src/config/schema.ts";
 import { policyJsonSchema } from "../src/policy/schema.ts";
 import { cliPage } from "./pages/cli-page.ts";
 import { configPage } from "./pages/config-page.ts";
+import { openApi } from "./pages/openapi.ts";
 import { policyPage } from "./pages/policy-page.ts";
 import { recordsPage } from "./pages/records-page.ts";
 
@@ -18,6 +19,7 @@ export function generatedFiles(): readonly GeneratedFile[] {
     { path: "schemas/config.schema.json", text: json(configJsonSchema()) },
     { path: "schemas/policy.schema.json", text: json(policyJsonSchema()) },
     { path: "schemas/record.schema.json", text: json(recordJsonSchema()) },
+    { path: "docs/reference/api.yaml", text: openApi() },
     { path: "docs/reference/cli.md", text: cliPage() },
     { path: "docs/reference/config.md", text: configPage() },
     { path: "docs/reference/policy.md", text: policyPage() },

@@ -5,46 +5,7 @@ import type { EndReason, SessionState, SuspendReason } from "../core/session.ts"
 
 /**
  * What the CLI, scripts and the dashboard exchange with `serve`. Types only; wire names are snake_case.
- *
- * Public listener
- *   POST /oauth2/token        form; RFC 8693 exchange or `refresh_token`; optional `DPoP` and `Idempotency-Key` headers → TokenResponse
- *   POST /oauth2/revoke       form `token`; RFC 7009; always 200 for unknown tokens
- *   GET  /oauth2/jwks         access-token keys            GET /assertion/jwks   assertion keys
- *   GET  /svid/jwks           JWT-SVID keys
- *   GET  /.well-known/oauth-authorization-server           RFC 8414
- *   POST /v1/session/lease    {lease: string} → LeaseResponse; a heartbeat: DPoP proof by the session's key. `lease` is random,
- *                             one per command, `[A-Za-z0-9_-]{8,64}`, so that parallel commands are told apart
- *   POST /v1/session/release  {lease: string} → 204; the command exited, its lease is released, the session lives on
- *   POST /v1/session/end      {reason?: string} → 204
- *   GET  /v1/session          → SessionSummary of the caller
- *   GET  /v1/session/decisions?after=<record id>&wait=<seconds ≤ 25> → {decisions: DecisionSummary[]}; denials of the caller's own session
- *   GET  /v1/session/decisions/<record id> → ExplainResponse, own session only
- *   POST /hooks/<issuer>/<hook name>   webhooks; 2xx unless unauthenticated or malformed
- *   ANY  /authz/nginx         the NGINX dialect
- *   GET  /client.sh           the sh + curl client      GET /client.sh.sha256
- *   GET  /healthz  /readyz
- * The session endpoints take `Authorization: Bearer <refresh token>`, and a DPoP proof (RFC 9449, `ath` of the refresh
- * token) when the session is bound to a key. `/v1/session/lease`, `/release` and `/end` of a bound session accept the proof alone
- * with the header `Wayleave-Session: <session id>`.
- *
- * Operator listener: a Unix socket (mode 0600) in the data directory, same HTTP; no token, the file is the authority.
- *   GET  /v1/status                → StatusResponse
- *   GET  /v1/sessions?state=&project=&limit=    → {sessions: SessionSummary[]}
- *   GET  /v1/sessions/<id or job id>            → SessionSummary
- *   POST /v1/sessions/<id>/end     {because?: string} → SessionSummary
- *   GET  /v1/records?session=&job=&project=&target=&kind=&effect=&gateway=&since=&until=&before=<id>&limit=  → {records: AuditRecord[]}, newest first
- *                                  also &kinds=<kind,kind>, &order=oldest_first&after=<id>, &brief=true (long lists left out), &subject=<NATS pattern>;
- *                                  fewer than the limit where records are long
- *   GET  /v1/records/history?same filters  newline-delimited JSON, oldest first, all there are now
- *   GET  /v1/records/stream?same filters   newline-delimited JSON, from now on (audit tail)
- *   GET  /v1/records/<id>          → AuditRecord
- *   GET  /v1/records/<id>/explain  → ExplainResponse
- *   POST /v1/can                   CanRequest → CanResponse  (against the live policy and session)
- *   GET  /v1/keys                  → KeysResponse
- *   POST /v1/keys/<class>/prepare | activate     → KeyResponse or problem key_not_ready
- *   POST /v1/keys/<class>/<kid>/retire           → KeyResponse or problem key_not_ready
- *   POST /v1/keys/<class>/<kid>/revoke           → KeyRevocationResponse
- *   POST /v1/policy/reload         → {version: string} or problem policy_invalid with `diagnostics`
+ * `docs/reference/api.yaml` has every route, and is made from these types and from the schemas that bodies are read by.
  * Errors: `application/problem+json` (ProblemResponse); token endpoint: RFC 6749 §5.2 (OAuthErrorResponse).
  */
 export interface TokenResponse {
@@ -111,6 +72,24 @@ export interface SessionSummary {
   readonly ended_at?: string;
   readonly lease: "none" | "held" | "released";
   readonly roles: readonly string[];
+}
+
+export interface SessionsResponse {
+  /** Youngest first. */
+  readonly sessions: readonly SessionSummary[];
+}
+
+export interface RecordsResponse {
+  readonly records: readonly AuditRecord[];
+}
+
+export interface PolicyResponse {
+  /** Of the policy that is in force. */
+  readonly version: string;
+}
+
+export interface DecisionsResponse {
+  readonly decisions: readonly DecisionSummary[];
 }
 
 /** A denial (or would_deny) of one's own session, enough to print the refusal of the sketches. */

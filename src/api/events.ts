@@ -48,7 +48,7 @@ export interface EventsResponse {
   readonly problems: readonly { readonly event: string; readonly problem: string }[];
 }
 
-const EmitBody = z.strictObject({
+export const EmitBody = z.strictObject({
   type: z.string().max(128),
   data: z.unknown().optional(),
   subject: z.string().max(255).optional(),
@@ -86,7 +86,7 @@ export function emitRoutes(deps: EmitRouteDeps) {
   };
 }
 
-const RetryBody = z.strictObject({ key: z.string().min(1).max(1024) });
+export const RetryBody = z.strictObject({ key: z.string().min(1).max(1024) });
 
 /** What waits and what was given up, on the operators' socket only. */
 export function eventRoutes(deps: Pick<EventConsumers, "list" | "retry" | "problems">) {

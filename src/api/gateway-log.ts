@@ -14,7 +14,7 @@ export interface GatewayLogRouteDeps {
 /** What an agent sends at a time, at most. */
 export const maxPieceBytes = 1024 * 1024;
 
-const Place = z.strictObject({
+export const LogQuery = z.strictObject({
   file: z.string().regex(/^[\w.:-]{1,80}$/, "must be 1 to 80 of letters, digits, _ . : and -"),
   offset: z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER),
 });
@@ -49,7 +49,7 @@ export function gatewayLogRoutes(deps: GatewayLogRouteDeps) {
         takers.set(request, take);
       },
       handler: async (request): Promise<FileTaken> => {
-        const place = Place.safeParse(request.query);
+        const place = LogQuery.safeParse(request.query);
         if (!place.success) {
           const [issue] = place.error.issues;
           throw new WayleaveError(

@@ -57,7 +57,7 @@ const maxRecordsBytes = 4 * 1024 * 1024;
 
 const text = (max: number) => z.string().max(max);
 const label = text(256).exactOptional();
-const Admissions = z.strictObject({
+export const AdmissionsBody = z.strictObject({
   presented: z.strictObject({
     secret: text(32 * 1024),
     proof: z.strictObject({ nonce: text(256), signature: text(256) }).exactOptional(),
@@ -68,16 +68,16 @@ const Admissions = z.strictObject({
 });
 const serverId = z.string().min(1).max(128);
 const cid = z.int().min(0);
-const Passes = z.strictObject({
+export const PassesBody = z.strictObject({
   connection: text(64),
   upstream: z.strictObject({ serverId, cid, version: text(64), nonce: text(256) }),
 });
-const Records = z.strictObject({
+export const RecordsBody = z.strictObject({
   run: z.string().regex(/^[\w-]{8,64}$/),
   events: z.array(z.strictObject({ n: z.int().min(1), event: z.unknown() })).max(10_000),
 });
-const Kick = z.strictObject({ serverId, cid });
-const Totals = z.strictObject({ serverId, cid, timeoutMs: z.int().min(0).max(20_000) });
+export const KickBody = z.strictObject({ serverId, cid });
+export const TotalsBody = z.strictObject({ serverId, cid, timeoutMs: z.int().min(0).max(20_000) });
 
 /** Routes of the public listener for NATS gateways of their own process. */
 export function natsGatewayRoutes(deps: NatsGatewayRouteDeps) {
@@ -96,21 +96,21 @@ export function natsGatewayRoutes(deps: NatsGatewayRouteDeps) {
     };
 
     app.get("/v1/gateway/nats/settings", async (request) => desk(request).settings());
-    app.post("/v1/gateway/nats/admissions", async (request) => desk(request).admit(parse(Admissions, request)));
+    app.post("/v1/gateway/nats/admissions", async (request) => desk(request).admit(parse(AdmissionsBody, request)));
     app.post("/v1/gateway/nats/passes", async (request) => {
-      const { connection, upstream } = parse(Passes, request);
+      const { connection, upstream } = parse(PassesBody, request);
       return desk(request).attach(connection, upstream);
     });
     app.post("/v1/gateway/nats/records", { bodyLimit: maxRecordsBytes }, async (request) => {
-      const { run, events } = parse(Records, request);
+      const { run, events } = parse(RecordsBody, request);
       return { taken: await desk(request).take(run, events) };
     });
     app.post("/v1/gateway/nats/kick", async (request) => {
-      const asked = parse(Kick, request);
+      const asked = parse(KickBody, request);
       return { answered: await desk(request).kick(asked.serverId, asked.cid) };
     });
     app.post("/v1/gateway/nats/totals", async (request) => {
-      const asked = parse(Totals, request);
+      const asked = parse(TotalsBody, request);
       const totals = await desk(request).totals(asked.serverId, asked.cid, asked.timeoutMs);
       return totals === undefined ? {} : { totals };
     });

@@ -24,13 +24,13 @@ export interface NatsOperatorRouteDeps {
 
 /** An hour is enough to make streams, and short enough to be lost. */
 const longestAdminSeconds = 3_600;
-const Admin = z.strictObject({
+export const AdminBody = z.strictObject({
   account: z.string().min(1).max(64),
   ttl_seconds: z.int().min(60).max(longestAdminSeconds),
 });
 
 const path = z.string().min(1).max(4096).exactOptional();
-const Query = z.strictObject({
+export const RenderQuery = z.strictObject({
   data: path,
   tls_cert: path,
   tls_key: path,
@@ -50,7 +50,7 @@ export function natsOperatorRoutes(deps: NatsOperatorRouteDeps) {
     app.get("/v1/nats", async () => deps.status());
 
     app.get<{ Params: { name: string } }>("/v1/gateways/:name/nats", async (request) => {
-      const query = Query.safeParse(request.query);
+      const query = RenderQuery.safeParse(request.query);
       if (!query.success)
         throw new WayleaveError("invalid_request", "The query takes data, tls_cert, tls_key and fragments=true.");
       return deps.render(request.params.name, requestOf(query.data));
@@ -59,7 +59,7 @@ export function natsOperatorRoutes(deps: NatsOperatorRouteDeps) {
     app.post<{ Params: { name: string } }>(
       "/v1/gateways/:name/nats/admins",
       async (request): Promise<NatsAdminResponse> => {
-        const body = Admin.safeParse(request.body);
+        const body = AdminBody.safeParse(request.body);
         if (!body.success)
           throw new WayleaveError("invalid_request", 'Send {"account": "…", "ttl_seconds": 60 to 3600} as JSON.');
         const { account, ttl_seconds: seconds } = body.data;
@@ -70,7 +70,7 @@ export function natsOperatorRoutes(deps: NatsOperatorRouteDeps) {
   };
 }
 
-function requestOf({ data, tls_cert: certFile, tls_key: keyFile, fragments }: z.infer<typeof Query>) {
+function requestOf({ data, tls_cert: certFile, tls_key: keyFile, fragments }: z.infer<typeof RenderQuery>) {
   if ((certFile === undefined) !== (keyFile === undefined)) {
     const detail = "A certificate needs its key: give both tls_cert and tls_key, or neither.";
     throw new WayleaveError("invalid_request", detail);

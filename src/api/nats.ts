@@ -30,7 +30,7 @@ export interface NatsRouteDeps extends CallerDeps {
   /** A credential for the session, its record durable. Throws. */
   natsCredential(
     session: Session,
-    asked: z.infer<typeof Body>,
+    asked: z.infer<typeof NatsBody>,
   ): Promise<{
     readonly url: string;
     readonly user: string;
@@ -45,7 +45,7 @@ export interface NatsRouteDeps extends CallerDeps {
 }
 
 const name = z.string().min(1).max(63).exactOptional();
-const Body = z.strictObject({ target: name, gateway: name, form: z.enum(["password", "creds"]) });
+export const NatsBody = z.strictObject({ target: name, gateway: name, form: z.enum(["password", "creds"]) });
 
 /** Credentials for NATS gateways, for jobs. */
 export function natsRoutes(deps: NatsRouteDeps) {
@@ -54,7 +54,7 @@ export function natsRoutes(deps: NatsRouteDeps) {
 
     app.post("/v1/session/nats", async (request, reply): Promise<NatsResponse> => {
       const session = await sessionCaller(deps, request);
-      const body = Body.safeParse(request.body);
+      const body = NatsBody.safeParse(request.body);
       if (!body.success) {
         throw new WayleaveError(
           "invalid_request",

@@ -29,7 +29,7 @@ export interface OperatorRouteDeps {
 
 const words = z.string().transform((text) => text.split(","));
 const instant = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
-const Filter = z.strictObject({
+export const RecordsQuery = z.strictObject({
   session: z.string().optional(),
   job: z.string().optional(),
   project: z.string().optional(),
@@ -47,13 +47,18 @@ const Filter = z.strictObject({
   subject: z.string().min(1).max(512).optional(),
   limit: z.coerce.number().int().min(1).max(1000).default(50),
 });
-const Sessions = z.strictObject({
+export const SessionsQuery = z.strictObject({
   state: z.enum(["active", "suspended", "ended"]).optional(),
   project: z.string().optional(),
   limit: z.coerce.number().int().min(1).max(1000).default(50),
 });
-const End = z.strictObject({ because: z.string().max(200).optional() });
-const Can = z.strictObject({ session: z.string(), target: z.string(), verb: z.string(), object: z.string() });
+export const EndBody = z.strictObject({ because: z.string().max(200).optional() });
+export const CanBody = z.strictObject({
+  session: z.string(),
+  target: z.string(),
+  verb: z.string(),
+  object: z.string(),
+});
 
 /**
  * The operator's side, served on a Unix socket of mode 0600 only: whoever can open the file may operate this broker,
@@ -66,7 +71,7 @@ export function operatorRoutes(deps: OperatorRouteDeps) {
     app.get("/v1/status", async () => deps.status());
 
     app.get("/v1/sessions", async (request) => {
-      const { state, project, limit } = parse(Sessions, request.query);
+      const { state, project, limit } = parse(SessionsQuery, request.query);
       const found = [...deps.sessions()]
         .filter((session) => state === undefined || session.view.state === state)
         .filter(
@@ -83,7 +88,7 @@ export function operatorRoutes(deps: OperatorRouteDeps) {
 
     app.post<{ Params: { id: string } }>("/v1/sessions/:id/end", async (request) => {
       const session = sessionOf(request.params.id);
-      await deps.end(session, parse(End, request.body ?? {}).because);
+      await deps.end(session, parse(EndBody, request.body ?? {}).because);
       return deps.summary(session);
     });
 
@@ -102,7 +107,10 @@ export function operatorRoutes(deps: OperatorRouteDeps) {
     app.get<{ Params: { id: string } }>("/v1/records/:id/explain", async (request) =>
       deps.explain(await recordOf(request.params.id)),
     );
-    app.post("/v1/can", async (request): Promise<CanResponse> => ({ decision: deps.can(parse(Can, request.body)) }));
+    app.post(
+      "/v1/can",
+      async (request): Promise<CanResponse> => ({ decision: deps.can(parse(CanBody, request.body)) }),
+    );
     app.post("/v1/policy/reload", async () => ({ version: await deps.reload() }));
   };
 
@@ -157,7 +165,7 @@ async function* history(deps: Pick<OperatorRouteDeps, "records">, filter: Record
 const historyPage = 500;
 
 function filterOf(query: unknown): RecordFilter {
-  const { since, until, ...rest } = parse(Filter, query);
+  const { since, until, ...rest } = parse(RecordsQuery, query);
   const given = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined));
   return {
     ...(given as unknown as RecordFilter),

@@ -4,7 +4,7 @@ import { WayleaveError } from "../core/errors.ts";
 import { recordIdPattern } from "../core/ids.ts";
 import type { AuditRecord } from "../core/record.ts";
 import type { Session } from "../session/table.ts";
-import type { DecisionSummary, ExplainResponse, LeaseResponse, SessionSummary } from "./contract.ts";
+import type { DecisionSummary, DecisionsResponse, ExplainResponse, LeaseResponse, SessionSummary } from "./contract.ts";
 import { problem } from "./problem.ts";
 import { type CallerDeps, sessionCaller, sessionOwner } from "./session-caller.ts";
 
@@ -22,8 +22,8 @@ export interface SessionRouteDeps extends CallerDeps {
   explain(record: AuditRecord): ExplainResponse;
 }
 
-const LeaseBody = z.strictObject({ lease: z.string() });
-const DecisionsQuery = z.strictObject({
+export const LeaseBody = z.strictObject({ lease: z.string() });
+export const DecisionsQuery = z.strictObject({
   after: z.string().regex(recordIdPattern).optional(),
   wait: z.coerce.number().min(0).max(25).default(0),
 });
@@ -51,7 +51,7 @@ export function sessionRoutes(deps: SessionRouteDeps) {
 
     app.get("/v1/session", async (request) => deps.summary(await sessionCaller(deps, request)));
 
-    app.get("/v1/session/decisions", async (request) => {
+    app.get("/v1/session/decisions", async (request): Promise<DecisionsResponse> => {
       const session = await sessionCaller(deps, request);
       const query = DecisionsQuery.safeParse(request.query);
       if (!query.success) throw new WayleaveError("invalid_request", "`after` is a record id, `wait` 0 to 25 seconds.");

@@ -76,9 +76,9 @@ const csr = z
   .string()
   .min(1)
   .max(12 * 1024);
-const X509Body = z.strictObject({ csr, role: z.string().min(1).max(63).optional() });
-const GatewayBody = z.strictObject({ csr });
-const JwtBody = z.strictObject({
+export const X509Body = z.strictObject({ csr, role: z.string().min(1).max(63).optional() });
+export const GatewayBody = z.strictObject({ csr });
+export const JwtBody = z.strictObject({
   audience: z.array(z.string()),
   spiffe_id: z.string().min(1).max(2048).optional(),
 });

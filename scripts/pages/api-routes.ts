@@ -1,0 +1,372 @@
+import type { z } from "zod";
+import { EmitBody, RetryBody } from "../../src/api/events.ts";
+import { LogQuery } from "../../src/api/gateway-log.ts";
+import { NatsBody } from "../../src/api/nats.ts";
+import { AdmissionsBody, KickBody, PassesBody, RecordsBody, TotalsBody } from "../../src/api/nats-gateway.ts";
+import { AdminBody, RenderQuery } from "../../src/api/nats-operator.ts";
+import { CanBody, EndBody, RecordsQuery, SessionsQuery } from "../../src/api/operator.ts";
+import { DecisionsQuery, LeaseBody } from "../../src/api/session.ts";
+import { GatewayBody, JwtBody, X509Body } from "../../src/api/svid.ts";
+
+/** A body: a type that `src/api` exports, the schema it is read by, the fields of a form, or a media type that is told elsewhere. */
+export type Body =
+  | { readonly json: string }
+  | { readonly schema: z.ZodType }
+  | { readonly form: Readonly<Record<string, string>> }
+  | { readonly media: string };
+
+export interface ApiRoute {
+  /** As the router has it: `GET /v1/sessions/:id`. */
+  readonly route: string;
+  readonly does: string;
+  /** What `:name` in the path stands for. */
+  readonly path?: Readonly<Record<string, string>>;
+  /** The schema it is read by, and what each parameter means. */
+  readonly query?: readonly [z.ZodObject, Readonly<Record<string, string>>];
+  readonly takes?: Body;
+  /** Absent: 204, no body. */
+  readonly gives?: Body;
+}
+
+/** Who asks, and how they prove it. */
+export const callers = {
+  everybody: "Nobody needs to prove anything.",
+  job: "`Authorization: Bearer <refresh token>`; with a DPoP proof (RFC 9449, `ath` of it) where the session is bound to a key.",
+  gateway: "`X-Wayleave-Gateway: <name>` and `X-Wayleave-Gateway-Secret`, or mutual TLS where it is configured.",
+  hook: "The token or signature of the CI's webhook.",
+  operator: "The Unix socket `admin.sock` in the broker's data folder: whoever can open it may operate the broker.",
+} as const;
+export type Caller = keyof typeof callers;
+
+const sessionPath = { id: "session id, or the CI's job id" };
+const keyPath = { class: "`access-token`, `assertion`, `jwt-svid` or `nats`", kid: "key id" };
+const recordFilter = {
+  session: "of this session",
+  job: "of this CI job",
+  project: "of this project, by path or id",
+  target: "at this target",
+  gateway: "at this gateway",
+  kind: "of this kind",
+  kinds: "of these kinds, separated by commas",
+  effect: "decisions that say `allow`, or `deny`",
+  since: "from this ISO 8601 time on",
+  until: "up to this ISO 8601 time",
+  before: "older than this record",
+  after: "younger than this record",
+  order: "`oldest_first`",
+  brief: "`true`: long lists are left out",
+  subject: "about this NATS subject; `*` is one token, `>` the rest",
+  limit: "at most so many; fewer where records are long",
+};
+
+/** Every route of the broker's own HTTP API. What gateways ask at `/authz/` has the form of each gateway's own protocol. */
+export const apiRoutes: Readonly<Record<Caller, readonly ApiRoute[]>> = {
+  everybody: [
+    {
+      route: "POST /oauth2/token",
+      does: "Opens a session for a CI token, or makes an access token for one that is open (RFC 8693, RFC 6749 §6).",
+      takes: {
+        form: {
+          grant_type: "`urn:ietf:params:oauth:grant-type:token-exchange` or `refresh_token`",
+          subject_token: "exchange: the CI's identity token",
+          subject_token_type: "exchange: `urn:ietf:params:oauth:token-type:id_token` or `…:jwt`",
+          refresh_token: "refresh: the token of the session",
+          audience: "narrows to this target; repeatable",
+          resource: "narrows to the target that serves this URI; repeatable",
+          scope: "narrows to these roles, separated by spaces",
+          client_assertion_type:
+            "`urn:ietf:params:oauth:client-assertion-type:jwt-spiffe`, where the runner proves itself",
+          client_assertion: "the runner's JWT-SVID",
+        },
+      },
+      gives: { json: "TokenResponse" },
+    },
+    {
+      route: "POST /oauth2/revoke",
+      does: "Ends what a token stands for (RFC 7009). A token that nobody knows is no error.",
+      takes: { form: { token: "an access token or a refresh token" } },
+      gives: { media: "" },
+    },
+    {
+      route: "GET /.well-known/oauth-authorization-server",
+      does: "What this server is and offers (RFC 8414).",
+      gives: { media: "application/json" },
+    },
+    { route: "GET /oauth2/jwks", does: "Keys of access tokens.", gives: { media: "application/jwk-set+json" } },
+    { route: "GET /assertion/jwks", does: "Keys of assertions.", gives: { media: "application/jwk-set+json" } },
+    { route: "GET /svid/jwks", does: "Keys of JWT-SVIDs.", gives: { media: "application/jwk-set+json" } },
+    { route: "GET /spiffe/bundle", does: "The trust domain's own bundle.", gives: { media: "application/json" } },
+    {
+      route: "GET /spiffe/bundles",
+      does: "Its own and each federated bundle, by trust domain.",
+      gives: { json: "BundlesResponse" },
+    },
+    {
+      route: "GET /client.sh",
+      does: "The client for jobs without Node: POSIX sh and curl.",
+      gives: { media: "text/x-shellscript" },
+    },
+    {
+      route: "GET /client.sh.sha256",
+      does: "Its checksum, as `sha256sum -c` reads it.",
+      gives: { media: "text/plain" },
+    },
+    { route: "GET /healthz", does: "Whether the process lives.", gives: { media: "application/json" } },
+    {
+      route: "GET /readyz",
+      does: "Whether it can decide and record: 503, and why, where it cannot.",
+      gives: { media: "application/json" },
+    },
+  ],
+  job: [
+    {
+      route: "POST /v1/session/lease",
+      does: "A heartbeat of a command. The proof by the session's key is enough, with `Wayleave-Session: <id>`.",
+      takes: { schema: LeaseBody },
+      gives: { json: "LeaseResponse" },
+    },
+    {
+      route: "POST /v1/session/release",
+      does: "The command exited; the session lives on.",
+      takes: { schema: LeaseBody },
+    },
+    { route: "POST /v1/session/end", does: "Ends the session, at once and for good." },
+    { route: "GET /v1/session", does: "The caller's session.", gives: { json: "SessionSummary" } },
+    {
+      route: "GET /v1/session/decisions",
+      does: "Refusals of the caller's own session, as they come.",
+      query: [DecisionsQuery, { after: "record id: those younger than it", wait: "seconds to wait for the first" }],
+      gives: { json: "DecisionsResponse" },
+    },
+    {
+      route: "GET /v1/session/decisions/:id",
+      does: "Why: one refusal of the caller's own session.",
+      path: { id: "record id" },
+      gives: { json: "ExplainResponse" },
+    },
+    {
+      route: "POST /v1/session/nats",
+      does: "What the job connects to NATS with.",
+      takes: { schema: NatsBody },
+      gives: { json: "NatsResponse" },
+    },
+    {
+      route: "POST /v1/events",
+      does: "Publishes a CloudEvent as the job.",
+      takes: { schema: EmitBody },
+      gives: { json: "EmitResponse" },
+    },
+    {
+      route: "GET /v1/svid/identities",
+      does: "SPIFFE IDs that the job's roles give.",
+      gives: { json: "SvidIdentitiesResponse" },
+    },
+    {
+      route: "POST /v1/svid/x509",
+      does: "An X.509-SVID for a key that stays in the job.",
+      takes: { schema: X509Body },
+      gives: { json: "X509SvidResponse" },
+    },
+    { route: "POST /v1/svid/jwt", does: "A JWT-SVID.", takes: { schema: JwtBody }, gives: { json: "JwtSvidResponse" } },
+    {
+      route: "GET /v1/svid/jwt-bundles",
+      does: "Keys to verify JWT-SVIDs with, by trust domain.",
+      gives: { json: "BundlesResponse" },
+    },
+  ],
+  gateway: [
+    {
+      route: "POST /v1/gateway/svid",
+      does: "An X.509-SVID for the gateway itself.",
+      takes: { schema: GatewayBody },
+      gives: { json: "GatewaySvidResponse" },
+    },
+    {
+      route: "POST /v1/gateway/log",
+      does: "Lines of the gateway's access log, as `wayleave gateway follow` sends them.",
+      query: [
+        LogQuery,
+        { file: "which file, by a name that stays its own when it is rotated", offset: "of the first byte" },
+      ],
+      takes: { media: "application/octet-stream" },
+      gives: { media: "application/json" },
+    },
+    {
+      route: "POST /v3/discovery::extension_configs",
+      does: "Envoy's extension config discovery over REST: the list of ended sessions.",
+      takes: { media: "application/json" },
+      gives: { media: "application/json" },
+    },
+    {
+      route: "GET /v1/gateway/nats/settings",
+      does: "What the inventory says of a NATS gateway.",
+      gives: { json: "NatsGatewaySettings" },
+    },
+    {
+      route: "POST /v1/gateway/nats/admissions",
+      does: "Admits a client.",
+      takes: { schema: AdmissionsBody },
+      gives: { media: "application/json" },
+    },
+    {
+      route: "POST /v1/gateway/nats/passes",
+      does: "A single-use ticket for one connection to a server.",
+      takes: { schema: PassesBody },
+      gives: { media: "application/json" },
+    },
+    {
+      route: "POST /v1/gateway/nats/records",
+      does: "Takes records; answers once they are durable.",
+      takes: { schema: RecordsBody },
+      gives: { media: "application/json" },
+    },
+    {
+      route: "POST /v1/gateway/nats/kick",
+      does: "Has a server close a connection.",
+      takes: { schema: KickBody },
+      gives: { media: "application/json" },
+    },
+    {
+      route: "POST /v1/gateway/nats/totals",
+      does: "What a server counted for a connection.",
+      takes: { schema: TotalsBody },
+      gives: { media: "application/json" },
+    },
+    {
+      route: "GET /v1/gateway/nats/feed",
+      does: "Sessions, rights and ends: a snapshot, then what changes.",
+      gives: { media: "application/x-ndjson" },
+    },
+  ],
+  hook: [
+    {
+      route: "POST /hooks/:issuer/:name",
+      does: "A webhook of the CI. It may end sessions and have facts read again, nothing else.",
+      path: { issuer: "name of the issuer", name: "name of the webhook" },
+      takes: { media: "application/json" },
+      gives: { media: "application/json" },
+    },
+  ],
+  operator: [
+    { route: "GET /v1/status", does: "How the broker stands.", gives: { json: "StatusResponse" } },
+    {
+      route: "GET /v1/sessions",
+      does: "Sessions, youngest first.",
+      query: [
+        SessionsQuery,
+        { state: "in this state", project: "of this project, by path or id", limit: "at most so many" },
+      ],
+      gives: { json: "SessionsResponse" },
+    },
+    { route: "GET /v1/sessions/:id", does: "One session.", path: sessionPath, gives: { json: "SessionSummary" } },
+    {
+      route: "POST /v1/sessions/:id/end",
+      does: "Ends it, at once and for good.",
+      path: sessionPath,
+      takes: { schema: EndBody },
+      gives: { json: "SessionSummary" },
+    },
+    {
+      route: "GET /v1/records",
+      does: "Records, newest first.",
+      query: [RecordsQuery, recordFilter],
+      gives: { json: "RecordsResponse" },
+    },
+    {
+      route: "GET /v1/records/history",
+      does: "All there are, oldest first, a line each.",
+      query: [RecordsQuery, recordFilter],
+      gives: { media: "application/x-ndjson" },
+    },
+    {
+      route: "GET /v1/records/stream",
+      does: "From now on, a line each.",
+      query: [RecordsQuery, recordFilter],
+      gives: { media: "application/x-ndjson" },
+    },
+    { route: "GET /v1/records/:id", does: "One record.", path: { id: "record id" }, gives: { json: "AuditRecord" } },
+    {
+      route: "GET /v1/records/:id/explain",
+      does: "Why a decision fell so.",
+      path: { id: "record id" },
+      gives: { json: "ExplainResponse" },
+    },
+    {
+      route: "GET /v1/verify/:name",
+      does: "What every hop says of a job.",
+      path: { name: "session id, or the CI's job id" },
+      gives: { media: "application/json" },
+    },
+    {
+      route: "POST /v1/can",
+      does: "What a session may do now.",
+      takes: { schema: CanBody },
+      gives: { json: "CanResponse" },
+    },
+    {
+      route: "POST /v1/policy/reload",
+      does: "Reads the policy again; the one in force stays where it has errors.",
+      gives: { json: "PolicyResponse" },
+    },
+    { route: "GET /v1/gateways", does: "What each gateway enforces.", gives: { json: "GatewaysResponse" } },
+    { route: "GET /v1/keys", does: "Signing keys, by class.", gives: { json: "KeysResponse" } },
+    {
+      route: "POST /v1/keys/:class/prepare",
+      does: "Publishes a next key.",
+      path: { class: keyPath.class },
+      gives: { json: "KeyResponse" },
+    },
+    {
+      route: "POST /v1/keys/:class/activate",
+      does: "Signs with it from here on.",
+      path: { class: keyPath.class },
+      gives: { json: "KeyResponse" },
+    },
+    {
+      route: "POST /v1/keys/:class/:kid/retire",
+      does: "Takes it out of the key set.",
+      path: keyPath,
+      gives: { json: "KeyResponse" },
+    },
+    {
+      route: "POST /v1/keys/:class/:kid/revoke",
+      does: "Makes its signatures worthless, at once.",
+      path: keyPath,
+      gives: { json: "KeyRevocationResponse" },
+    },
+    { route: "GET /v1/nats", does: "NATS servers and accounts.", gives: { json: "NatsStatusResponse" } },
+    {
+      route: "GET /v1/gateways/:name/nats",
+      does: "A NATS server's own configuration, rendered.",
+      path: { name: "gateway" },
+      query: [
+        RenderQuery,
+        {
+          data: "where the server keeps its streams",
+          tls_cert: "its certificate",
+          tls_key: "its key",
+          fragments: "files to include instead of a whole configuration",
+        },
+      ],
+      gives: { media: "application/json" },
+    },
+    {
+      route: "POST /v1/gateways/:name/nats/admins",
+      does: "Credentials for an account, for an hour at most.",
+      path: { name: "gateway" },
+      takes: { schema: AdminBody },
+      gives: { json: "NatsAdminResponse" },
+    },
+    {
+      route: "GET /v1/events",
+      does: "Messages that wait to start a pipeline, and those given up.",
+      gives: { json: "EventsResponse" },
+    },
+    {
+      route: "POST /v1/events/retry",
+      does: "Tries again what was given up.",
+      takes: { schema: RetryBody },
+      gives: { json: "EventSummary" },
+    },
+  ],
+};
