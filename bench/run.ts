@@ -12,6 +12,7 @@ const all = [
   "envoy-end",
   "svid",
   "exchange",
+  "start",
   "nats-wire",
   "nats-records",
   "nats",

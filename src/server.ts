@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
+import packageJson from "../package.json" with { type: "json" };
 import { createApp } from "./api/app.ts";
 import { authzHandler } from "./api/authz.ts";
 import { clientRoutes } from "./api/client.ts";
@@ -320,10 +321,7 @@ async function publicApp(
   });
 }
 
-/** Of `package.json`, so that there is one version. */
-const { version } = JSON.parse(await readFile(new URL("../package.json", import.meta.url), "utf8")) as {
-  version: string;
-};
+const { version } = packageJson;
 
 function addressOf(app: FastifyInstance, config: Config): string {
   const address = app.server.address();

@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
+import packageJson from "../../package.json" with { type: "json" };
 import { type CliCommand, Input } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { commands, nouns } from "./commands.ts";
@@ -26,7 +26,7 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<nu
 function buildProgram(io: CommandIo, run: (command: CliCommand, input: Input) => Promise<void>): Command {
   const program = new Command("wayleave")
     .description("Verified identity and short-lived access for CI jobs, gone when the job ends.")
-    .version(version(), "--version", "print the version")
+    .version(packageJson.version, "--version", "print the version")
     .helpOption("-h, --help", "print help")
     .helpCommand(false)
     .exitOverride()
@@ -100,9 +100,4 @@ function exitText(): string {
 function jsonAsked(argv: readonly string[]): boolean {
   const end = argv.indexOf("--");
   return argv.slice(0, end === -1 ? argv.length : end).includes("--json");
-}
-
-function version(): string {
-  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
 }
