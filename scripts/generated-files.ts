@@ -1,6 +1,7 @@
 import { recordJsonSchema } from "../src/audit/record-schema.ts";
 import { configJsonSchema } from "../src/config/schema.ts";
 import { policyJsonSchema } from "../src/policy/schema.ts";
+import { apiPage } from "./pages/api-page.ts";
 import { cliPage } from "./pages/cli-page.ts";
 import { configPage } from "./pages/config-page.ts";
 import { openApi } from "./pages/openapi.ts";
@@ -17,9 +18,10 @@ export interface GeneratedFile {
 export function generatedFiles(): readonly GeneratedFile[] {
   return [
     { path: "schemas/config.schema.json", text: json(configJsonSchema()) },
+    { path: "schemas/openapi.json", text: json(openApi()) },
     { path: "schemas/policy.schema.json", text: json(policyJsonSchema()) },
     { path: "schemas/record.schema.json", text: json(recordJsonSchema()) },
-    { path: "docs/reference/api.yaml", text: openApi() },
+    { path: "docs/reference/api.md", text: apiPage() },
     { path: "docs/reference/cli.md", text: cliPage() },
     { path: "docs/reference/config.md", text: configPage() },
     { path: "docs/reference/policy.md", text: policyPage() },

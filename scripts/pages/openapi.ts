@@ -1,6 +1,5 @@
 import { fileURLToPath } from "node:url";
 import { createGenerator } from "ts-json-schema-generator";
-import { stringify } from "yaml";
 import { z } from "zod";
 import packageJson from "../../package.json" with { type: "json" };
 import { type ApiRoute, apiRoutes, type Body, type Caller, callers } from "./api-routes.ts";
@@ -8,11 +7,11 @@ import { type ApiRoute, apiRoutes, type Body, type Caller, callers } from "./api
 type Json = Readonly<Record<string, unknown>>;
 
 /**
- * `docs/reference/api.yaml`: OpenAPI 3.1. Answers are the types that the routes' handlers return, bodies and queries the
+ * `schemas/openapi.json`: OpenAPI 3.1. Answers are the types that the routes' handlers return, bodies and queries the
  * schemas they are read by.
  */
-export function openApi(): string {
-  const document = {
+export function openApi(): object {
+  return {
     openapi: "3.1.1",
     info: {
       title: "Wayleave",
@@ -26,7 +25,6 @@ export function openApi(): string {
     paths: paths(),
     components: { schemas: schemas(), securitySchemes },
   };
-  return `# Made by \`npm run generate\`. Do not edit.\n${stringify(document, { aliasDuplicateObjects: false, lineWidth: 130 })}`;
 }
 
 const securitySchemes = {
@@ -130,7 +128,7 @@ function schemas(): Json {
   for (const name of new Set([...named, "OAuthErrorResponse", "ProblemResponse"])) {
     Object.assign(found, generator.createSchema(name).definitions);
   }
-  found.AuditRecord = { $ref: "../../schemas/record.schema.json" };
+  found.AuditRecord = { $ref: "record.schema.json" };
   return referred(found);
 }
 

@@ -1,13 +1,14 @@
+/**
+ * What the CLI, scripts and the dashboard exchange with `serve`. Types only; wire names are snake_case.
+ * `schemas/openapi.json` has every route, and is made from these types and from the schemas that bodies are read by.
+ * Errors: `application/problem+json` (ProblemResponse); token endpoint: RFC 6749 §5.2 (OAuthErrorResponse).
+ */
+
 import type { Decision } from "../core/decision.ts";
 import type { JobIdentity } from "../core/identity.ts";
 import type { AuditRecord } from "../core/record.ts";
 import type { EndReason, SessionState, SuspendReason } from "../core/session.ts";
 
-/**
- * What the CLI, scripts and the dashboard exchange with `serve`. Types only; wire names are snake_case.
- * `docs/reference/api.yaml` has every route, and is made from these types and from the schemas that bodies are read by.
- * Errors: `application/problem+json` (ProblemResponse); token endpoint: RFC 6749 §5.2 (OAuthErrorResponse).
- */
 export interface TokenResponse {
   readonly access_token: string;
   readonly issued_token_type: "urn:ietf:params:oauth:token-type:access_token";

@@ -5,10 +5,7 @@ import type { Session } from "../session/table.ts";
 import { problem } from "./problem.ts";
 import { type CallerDeps, sessionCaller } from "./session-caller.ts";
 
-/**
- *   POST /v1/session/nats   {target?, gateway?, form: "password" | "creds"} → NatsResponse
- * authenticated as the other session endpoints are. Either may be left out where the job has but one.
- */
+/** What a job connects to NATS with. Target and gateway may be left out of the question where the job has but one. */
 export interface NatsResponse {
   /** `nats://host:port` or `tls://host:port`. */
   readonly url: string;

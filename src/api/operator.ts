@@ -8,7 +8,16 @@ import type { AuditRecord } from "../core/record.ts";
 import type { Session } from "../session/table.ts";
 import { entryRow } from "../store/index-row.ts";
 import type { RecordFilter } from "../store/ports.ts";
-import type { CanRequest, CanResponse, ExplainResponse, SessionSummary, StatusResponse } from "./contract.ts";
+import type {
+  CanRequest,
+  CanResponse,
+  ExplainResponse,
+  PolicyResponse,
+  RecordsResponse,
+  SessionSummary,
+  SessionsResponse,
+  StatusResponse,
+} from "./contract.ts";
 import { problem } from "./problem.ts";
 
 export interface OperatorRouteDeps {
@@ -70,7 +79,7 @@ export function operatorRoutes(deps: OperatorRouteDeps) {
 
     app.get("/v1/status", async () => deps.status());
 
-    app.get("/v1/sessions", async (request) => {
+    app.get("/v1/sessions", async (request): Promise<SessionsResponse> => {
       const { state, project, limit } = parse(SessionsQuery, request.query);
       const found = [...deps.sessions()]
         .filter((session) => state === undefined || session.view.state === state)
@@ -92,7 +101,9 @@ export function operatorRoutes(deps: OperatorRouteDeps) {
       return deps.summary(session);
     });
 
-    app.get("/v1/records", async (request) => ({ records: await deps.records(filterOf(request.query)) }));
+    app.get("/v1/records", async (request): Promise<RecordsResponse> => {
+      return { records: await deps.records(filterOf(request.query)) };
+    });
 
     app.get("/v1/records/stream", async (request, reply) => {
       sendFollowed(deps, filterOf(request.query), reply);
@@ -111,7 +122,7 @@ export function operatorRoutes(deps: OperatorRouteDeps) {
       "/v1/can",
       async (request): Promise<CanResponse> => ({ decision: deps.can(parse(CanBody, request.body)) }),
     );
-    app.post("/v1/policy/reload", async () => ({ version: await deps.reload() }));
+    app.post("/v1/policy/reload", async (): Promise<PolicyResponse> => ({ version: await deps.reload() }));
   };
 
   function sessionOf(id: string): Session {
