@@ -1,5 +1,6 @@
 import type { Decision } from "../core/decision.ts";
 import type { JobIdentity } from "../core/identity.ts";
+import type { Actor, OperatorRole } from "../core/person.ts";
 import type { AuditRecord } from "../core/record.ts";
 import type { EndReason, SessionState, SuspendReason } from "../core/session.ts";
 
@@ -45,6 +46,15 @@ import type { EndReason, SessionState, SuspendReason } from "../core/session.ts"
  *   POST /v1/keys/<class>/<kid>/retire           → KeyResponse or problem key_not_ready
  *   POST /v1/keys/<class>/<kid>/revoke           → KeyRevocationResponse
  *   POST /v1/policy/reload         → {version: string} or problem policy_invalid with `diagnostics`
+ *   GET  /v1/me                    → MeResponse
+ *   GET  /v1/sign-ins              → {sign_ins: SignInSummary[]}
+ *   POST /v1/sign-ins/<id>/end     → 204
+ *
+ * The same on the public listener below `/operator`, where `people:` is configured, for whom the role in
+ * `operator-access.ts` covers: `Authorization: DPoP <token>` and a DPoP proof by the sign-in's key. Beside it
+ *   GET  /operator/v1/sign-in      → SignInOptions, for everybody
+ *   POST /operator/v1/sign-in      {id_token} or {bootstrap_token}, DPoP proof with its `ath` → SignInResponse
+ *   POST /operator/v1/sign-out     → 204
  * Errors: `application/problem+json` (ProblemResponse); token endpoint: RFC 6749 §5.2 (OAuthErrorResponse).
  */
 export interface TokenResponse {
@@ -210,4 +220,33 @@ export interface NatsAdminResponse {
   /** Of the servers themselves. */
   readonly url: string;
   readonly expires_at: string;
+}
+
+/** What `wayleave login` needs to ask the directory. */
+export interface SignInOptions {
+  readonly issuer: string;
+  readonly client_id: string;
+  /** Space separated. */
+  readonly scope: string;
+}
+
+/** Somebody who is signed in. */
+export interface SignInSummary {
+  readonly sign_in: string;
+  readonly who: Actor;
+  readonly roles: readonly OperatorRole[];
+  readonly expires_at: string;
+  readonly from?: string;
+}
+
+/** `token` is a secret, and worth nothing without the key that signed the proof. */
+export interface SignInResponse extends SignInSummary {
+  readonly token: string;
+}
+
+export interface MeResponse extends Partial<SignInSummary> {
+  readonly who: Actor;
+  readonly roles: readonly OperatorRole[];
+  /** Actions, as commands say them. */
+  readonly may: readonly string[];
 }
