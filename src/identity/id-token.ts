@@ -70,7 +70,7 @@ export async function verifyIdToken(options: IdTokenOptions, token: string, nonc
   checkAudience(options, claims);
   const until = checkTimes(claims, options.clock.now());
   checkNonce(claims, nonce);
-  refuseJobs(options, claims, sub);
+  refuseOthers(options, claims, sub);
   return { iss, sub, claims, replayKey: replayKeyOf(claims, iss, token), uselessAt: until };
 }
 
@@ -156,12 +156,15 @@ function checkNonce({ nonce }: Claims, sent: string | undefined): void {
   );
 }
 
-/** A job may choose the audience of its token: claims that only a job's has are what tells them apart. */
-function refuseJobs({ type }: IdTokenOptions, claims: Claims, sub: string): void {
+/** A job may choose the audience of its token: claims that only a job's has are what tells them apart. So do applications. */
+function refuseOthers({ type }: IdTokenOptions, claims: Claims, sub: string): void {
   const named = jobClaims.find((name) => Object.hasOwn(claims, name));
   if (named !== undefined) throw refuse(`it names a job (${named}), and a job is never a person`);
   if (type === "gitlab" && !/^[0-9]+$/.test(sub)) throw refuse('its "sub" is no user id of GitLab');
-  if (type === "entra" && claims.idtyp === "app") throw refuse("it is an application's token, not a person's");
+  if (claims.scp !== undefined) throw refuse('it is an access token ("scp"), which others are given too');
+  if (type === "entra" && (claims.idtyp === "app" || claims.oid === sub)) {
+    throw refuse("it is an application's token, not a person's");
+  }
 }
 
 function replayKeyOf({ jti }: Claims, iss: string, token: string): string {

@@ -39,8 +39,8 @@ export interface People {
   readonly bootstrapFile?: string;
 }
 
-/** Refusals that anybody can cause, recorded in a minute at most. */
-const recordedPerMinute = 30;
+/** Refusals recorded in a minute at most: of people whom the directory knows, and of everybody else. */
+const recordedPerMinute = 60;
 
 export async function connectPeople(deps: PeopleDeps): Promise<People> {
   const { config, recorder, note } = deps;
@@ -57,9 +57,11 @@ export async function connectPeople(deps: PeopleDeps): Promise<People> {
   const { people } = config;
   if (people === undefined) return { local: local(undefined), remote: () => async () => undefined };
   const bootstrapFile = await prepareBootstrap(deps);
-  const flood = createRefusalFlood(deps.clock, recordedPerMinute);
+  const floods = [0, 1].map(() => createRefusalFlood(deps.clock, recordedPerMinute));
   const onRefused = (data: OperatorRefused) =>
-    flood((more) => note({ kind: "operator.refused", data: { ...data, detail: `${data.detail}${more}` } }));
+    floods[data.who === undefined ? 0 : 1]?.((more) =>
+      note({ kind: "operator.refused", data: { ...data, detail: `${data.detail}${more}` } }),
+    );
   const signIns = openSignIns(deps, people, onRefused);
   const proofs = createProofVerifier();
   const proof = {
