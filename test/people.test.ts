@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -371,4 +371,16 @@ test("a sign-in ends by logout, by an operator, and by another configuration of 
   broker = await startServer(readConfig(), { log });
   expect((await as("olga", "whoami")).err).toContain("has changed since");
   expect((await signIn("olga")).status).toBe(3);
+});
+
+test("nothing that could sign anybody in lies in the data folder", () => {
+  const files = readdirSync(installed.dataDir, { recursive: true, withFileTypes: true }).filter((file) =>
+    file.isFile(),
+  );
+  expect(files.length).toBeGreaterThan(3);
+  const secrets = [bootstrapToken, kept("olga").token, kept("ada").token, "eyJhbGciOiJSUzI1NiIsImtpZCI6InBlb3BsZS0x"];
+  for (const { parentPath, name } of files) {
+    const text = readFileSync(join(parentPath, name), "latin1");
+    expect([name, secrets.filter((secret) => text.includes(secret))]).toEqual([name, []]);
+  }
 });

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { load, smallest } from "./load.fake.ts";
 
@@ -129,4 +130,11 @@ test.each([
 test("entra's app roles are names", () => {
   const text = people("type: entra, groups_claim: roles, roles: { operator: [Wayleave.Operator] }");
   expect(load(text)).toMatchObject({ config: { people: { groupsClaim: "roles" } } });
+});
+
+test("every block of the guide is a configuration", () => {
+  const guide = readFileSync(new URL("../../docs/guides/people.md", import.meta.url), "utf8");
+  const blocks = [...guide.matchAll(/^```yaml\n(people:[\s\S]*?)^```$/gm)].map(([, block = ""]) => block);
+  expect(blocks.length).toBeGreaterThan(5);
+  for (const block of blocks) expect(load(smallest + block)).toHaveProperty("config.people");
 });

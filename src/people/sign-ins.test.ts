@@ -63,7 +63,7 @@ function callerCode(of: SignIns, token: string, jkt = "key-1"): string {
 /** What a restart has: a fold over what is on disk. */
 function replayed(): SignInTable {
   const fresh = new SignInTable();
-  for (const each of written as readonly AuditRecord[]) if (isOperatorRecord(each)) fresh.apply(each);
+  for (const each of written) if (isOperatorRecord(each)) fresh.apply(each);
   return fresh;
 }
 
