@@ -354,6 +354,14 @@ test("an ID token signs in once, also after a restart; sign-ins and the end of t
   expect((await present(bootstrapToken, { bootstrap_token: bootstrapToken })).body.code).toBe("bootstrap_refused");
 });
 
+test("the audit log says in lines who did what", async () => {
+  const lines = (await as("ada", "audit", "list", "--kind", "operator.action")).out;
+  expect(lines).toMatch(/operator\.action +key prepare {2}done +olga@acme\.example/);
+  expect(lines).toMatch(/operator\.action +audit list {2}role_missing +Vito/);
+  const refused = (await as("ada", "audit", "list", "--kind", "operator.refused")).out;
+  expect(refused).toMatch(/operator\.refused +login {2}role_missing +nobody/);
+});
+
 test("a sign-in ends by logout, by an operator, and by another configuration of roles", async () => {
   expect((await machine("april").run("logout", installed.url)).out).toBe(`signed out of ${installed.url}\n`);
   expect((await last("operator.signed_out")).data).toMatchObject({ who: { sub: "april" } });

@@ -17,7 +17,12 @@ function person(roles: readonly OperatorRole[]): OperatorCaller {
 /** The given routes behind the guard, with what was recorded. */
 function guarded(
   caller: OperatorCaller | WayleaveError,
-  options: { routes?: (app: FastifyInstance) => void; append?: () => Promise<void>; prefix?: string } = {},
+  options: {
+    routes?: (app: FastifyInstance) => void;
+    append?: () => Promise<void>;
+    good?: () => boolean;
+    prefix?: string;
+  } = {},
 ) {
   const records: AuditEvent[] = [];
   const refused: string[] = [];
@@ -28,6 +33,7 @@ function guarded(
       if (caller instanceof WayleaveError) throw caller;
       return caller;
     },
+    good: () => options.good?.() ?? true,
     onRefused: (error, action) => refused.push(`${error.code} ${action}`),
     append: async (event) => {
       await options.append?.();
@@ -149,4 +155,24 @@ test("what goes on for ever is recorded when it begins", async () => {
   });
   await app.inject({ method: "GET", url: "/v1/records/stream" });
   expect(records).toMatchObject([{ data: { action: "audit tail", outcome: "done" } }]);
+});
+
+test("what goes on for ever ends with the sign-in of who reads it", async () => {
+  let good = true;
+  const { app } = guarded(person(["auditor"]), {
+    good: () => good,
+    routes: (inner) =>
+      void inner.get("/v1/records/stream", (_, reply) => {
+        reply.hijack();
+        reply.raw.writeHead(200);
+        reply.raw.write("first\n");
+      }),
+  });
+  const url = await app.listen({ host: "127.0.0.1", port: 0 });
+  const response = await fetch(`${url}/v1/records/stream`);
+  const reader = response.body?.getReader();
+  expect(new TextDecoder().decode((await reader?.read())?.value)).toBe("first\n");
+  good = false;
+  await expect(reader?.read()).rejects.toThrow("terminated");
+  await app.close();
 });

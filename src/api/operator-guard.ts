@@ -9,6 +9,8 @@ import { problem } from "./problem.ts";
 export interface OperatorGuardDeps {
   /** Who asks. Throws where nobody is signed in. */
   caller(request: FastifyRequest): Promise<OperatorCaller>;
+  /** Whether who was let in would be let in now. */
+  good(caller: OperatorCaller): boolean;
   /** Somebody was not let in. Must not throw. */
   onRefused(error: WayleaveError, action: string, request: FastifyRequest): void;
   /** Resolves when durable. */
@@ -65,8 +67,21 @@ async function letIn(app: FastifyInstance, deps: OperatorGuardDeps, request: Fas
     throw error;
   }
   setOperatorCaller(request, caller);
-  if (access.endless && caller.signIn !== undefined) deps.note(actionOf(request, caller, access, "done"));
+  if (access.endless && caller.signIn !== undefined) {
+    deps.note(actionOf(request, caller, access, "done"));
+    cutWhenOver(deps, request, caller);
+  }
   admitted.add(request);
+}
+
+/** How long an answer without an end outlives its reader's sign-in at most, ms. */
+const overCheckMs = 500;
+
+function cutWhenOver(deps: OperatorGuardDeps, { raw }: FastifyRequest, caller: OperatorCaller): void {
+  const timer = setInterval(() => {
+    if (!deps.good(caller)) raw.destroy();
+  }, overCheckMs);
+  raw.once("close", () => clearInterval(timer));
 }
 
 /** Those whose answer is to be recorded. */

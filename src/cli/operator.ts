@@ -74,7 +74,7 @@ async function socketWay(io: Pick<CommandIo, "env">, input: Input): Promise<Way>
   };
 }
 
-/** Undefined where a configuration is at hand, or nobody has signed in. */
+/** Undefined where a configuration is at hand. */
 async function signedInWay(io: Pick<CommandIo, "env" | "now">, input: Input): Promise<Way | undefined> {
   const named = input.text("broker");
   const local = input.text("config") !== undefined || !!io.env.WAYLEAVE_CONFIG || existsSync(configPath(io, input));
@@ -82,8 +82,12 @@ async function signedInWay(io: Pick<CommandIo, "env" | "now">, input: Input): Pr
   const { findSignIn } = await import("./sign-in-file.ts");
   const found = findSignIn(io, named ?? (io.env.WAYLEAVE_URL || undefined));
   if (found === undefined) {
-    if (named === undefined) return undefined;
-    throw new WayleaveError("sign_in_required", `Nobody is signed in to ${named} here: wayleave login ${named}`);
+    if (named !== undefined)
+      throw new WayleaveError("sign_in_required", `Nobody is signed in to ${named} here: wayleave login ${named}`);
+    throw new WayleaveError(
+      "config_invalid",
+      "There is no wayleave.yaml here, and nobody is signed in. Name the file with --config or WAYLEAVE_CONFIG, or run `wayleave login <url>`.",
+    );
   }
   if (Date.parse(found.expiresAt) <= io.now()) {
     const detail = `The sign-in to ${found.brokerUrl} is over since ${found.expiresAt}: wayleave login ${found.brokerUrl}`;

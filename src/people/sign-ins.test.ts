@@ -11,11 +11,14 @@ let table: SignInTable;
 let written: AuditEvent[];
 let refused: OperatorRefused[];
 let failing: boolean;
+/** What a record waits for before it is durable. */
+let held: Promise<void>;
 let removed: number;
 
 beforeEach(() => {
   now = 1_800_000_000_000;
   [table, written, refused, failing, removed] = [new SignInTable(), [], [], false, 0];
+  held = Promise.resolve();
   const made = { token_hash: sha256("wlb_first"), expires_at: now + 24 * hour };
   table.apply({ kind: "operator.bootstrap_made", data: made });
 });
@@ -26,7 +29,7 @@ function signIns(basis = "one", groups: readonly string[] = ["ops"]): SignIns {
     recorder: {
       append: async (events) => {
         if (failing) throw new WayleaveError("journal_unavailable", "the disk is full");
-        await Promise.resolve();
+        await held;
         written.push(...events);
         return events as readonly AuditRecord[];
       },
@@ -145,7 +148,15 @@ test("the first person ends the bootstrap token and what it opened, for ever", a
 
 test("a bootstrap sign-in on its way when the first person signs in is worth nothing", async () => {
   const of = signIns();
-  const [, late] = await Promise.all([of.byIdToken("t1", asker), of.byBootstrap("wlb_first", asker)]);
+  let go = () => {};
+  held = new Promise((resolve) => {
+    go = resolve;
+  });
+  const bootstrap = of.byBootstrap("wlb_first", asker);
+  held = Promise.resolve();
+  await of.byIdToken("t1", asker);
+  go();
+  const late = await bootstrap;
   expect(callerCode(of, late.token)).toBe("sign_in_required");
 });
 
