@@ -90,6 +90,7 @@ test("nobody without a role, and nobody at all, gets anywhere; the body is not e
     const headers = { "content-type": "application/json" };
     const answer = await stranger.app.inject({ method, url, headers, ...(payload === undefined ? {} : { payload }) });
     expect([answer.statusCode, answer.json().code]).toEqual([401, "sign_in_required"]);
+    expect(answer.headers["www-authenticate"]).toBe('DPoP algs="ES256"');
     expect(stranger.refused.at(-1)).toBe(`sign_in_required ${action}`);
   }
   expect(stranger.records).toEqual([]);

@@ -30,7 +30,7 @@ export function operatorGuard(routes: readonly FastifyPluginAsync[], deps: Opera
     app.addHook("onRoute", ({ method, url }) => {
       for (const each of [method].flat()) accessOf(app, each, url);
     });
-    app.addHook("onRequest", (request) => letIn(app, deps, request));
+    app.addHook("onRequest", (request, reply) => letIn(app, deps, request, reply));
     app.addHook("onSend", (request, reply, payload) => recordAnswer(app, deps, request, reply, payload));
     for (const route of routes) await app.register(route);
   };
@@ -48,13 +48,20 @@ function accessTo(app: FastifyInstance, request: FastifyRequest): Access {
 }
 
 /** Before the body is read. */
-async function letIn(app: FastifyInstance, deps: OperatorGuardDeps, request: FastifyRequest): Promise<void> {
+async function letIn(
+  app: FastifyInstance,
+  deps: OperatorGuardDeps,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
   const access = accessTo(app, request);
   let caller: OperatorCaller;
   try {
     caller = await deps.caller(request);
   } catch (error) {
-    deps.onRefused(asWayleaveError(error), access.action, request);
+    const refused = asWayleaveError(error);
+    deps.onRefused(refused, access.action, request);
+    if (refused.wire.http === 401) reply.header("www-authenticate", 'DPoP algs="ES256"'); // RFC 9449 §7.1
     throw error;
   }
   if (!covers(caller.roles, access.role)) {

@@ -27,5 +27,7 @@ export const peopleList: CliCommand = {
 };
 
 function row({ sign_in: id, who, roles, expires_at: until, from }: SignInSummary): readonly string[] {
-  return [id, until.slice(0, 19), from ?? "", roles.join(","), actorText(who)].map(printable);
+  // All of one issuer, which is not repeated.
+  const name = who.by === "person" ? `${who.name ?? ""} (${who.sub})`.trimStart() : actorText(who);
+  return [id, until.slice(0, 19), from ?? "", roles.join(","), name].map(printable);
 }

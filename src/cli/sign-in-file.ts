@@ -60,7 +60,7 @@ export function forgetSignIn(io: Pick<CommandIo, "env">, brokerUrl: string): voi
   write(io, others(io, brokerUrl));
 }
 
-export function withoutSlash(url: string): string {
+function withoutSlash(url: string): string {
   return url.replace(/\/+$/, "");
 }
 
