@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyPluginAsync } from "fastify";
 import type { Logger } from "pino";
 import packageJson from "../package.json" with { type: "json" };
 import { createApp } from "./api/app.ts";
@@ -33,6 +33,7 @@ import { connectIssuers } from "./server/issuers.ts";
 import { type BrokerKeys, keyOperation, openBrokerKeys } from "./server/keys.ts";
 import { listenAt, listenOnSocket } from "./server/listen.ts";
 import { connectMessaging } from "./server/messaging.ts";
+import { connectPeople } from "./server/people.ts";
 import { openPolicySource, type PolicySource } from "./server/policy-source.ts";
 import { connectSessions } from "./server/sessions.ts";
 import { connectSpiffe } from "./server/spiffe.ts";
@@ -56,6 +57,8 @@ export interface RunningServer {
   readonly grpcPort?: number;
   /** Path of the operator's Unix socket. */
   readonly adminSocket: string;
+  /** Path of the bootstrap token, while nobody has signed in. */
+  readonly bootstrapFile?: string;
   status(): StatusResponse;
   /** Throws `policy_invalid`; the policy in force stays. */
   reloadPolicy(): Promise<string>;
@@ -119,18 +122,23 @@ async function serve(
   const parts = await connectParts(config, options, policies, keys, state);
   const { surface, gateways, feed, evidence, spiffe, messaging, onRefused, onFault } = parts;
   const { recorder } = state;
-  const open = await publicApp(config, log, keys, state, parts);
-  const operator = createApp({
+  const people = await connectPeople({
+    config,
+    clock,
+    recorder,
     log,
-    behindProxy: false,
-    routes: [
-      operatorRoutes(surface.operator),
-      keyRoutes(keyOperation(keys, config, clock)),
-      gatewayListRoutes({ gateways: () => ({ policy: parts.policy().version, gateways: feed.reports.list() }) }),
-      verifyRoutes(evidence.verify),
-      ...messaging.operatorRoutes,
-    ],
+    signIns: state.signIns,
+    note: noting(recorder, onFault),
   });
+  const operatorSide = [
+    operatorRoutes(surface.operator),
+    keyRoutes(keyOperation(keys, config, clock)),
+    gatewayListRoutes({ gateways: () => ({ policy: parts.policy().version, gateways: feed.reports.list() }) }),
+    verifyRoutes(evidence.verify),
+    ...messaging.operatorRoutes,
+  ];
+  const open = await publicApp(config, log, keys, state, parts, people.remote(operatorSide));
+  const operator = createApp({ log, behindProxy: false, routes: [people.local(operatorSide)] });
   await recorder.append([{ kind: "broker.started", data: { version, policy: parts.policy().version } }]);
   const adminSocket = join(config.dataDir, "admin.sock");
   await listenOnSocket(operator, adminSocket);
@@ -152,6 +160,7 @@ async function serve(
     url: addressOf(open, config),
     ...(grpc === undefined ? {} : { grpcPort: grpc.port }),
     adminSocket,
+    ...(people.bootstrapFile === undefined ? {} : { bootstrapFile: people.bootstrapFile }),
     status: parts.status,
     reloadPolicy: surface.operator.reload,
     async close() {
@@ -291,6 +300,7 @@ async function publicApp(
   keys: BrokerKeys,
   state: BrokerState,
   { surface, gateways, feed, evidence, spiffe, messaging }: Awaited<ReturnType<typeof connectParts>>,
+  operatorSide: FastifyPluginAsync,
 ): Promise<FastifyInstance> {
   const clientScript = await readFile(new URL("../packaging/client/wayleave.sh", import.meta.url), "utf8");
   const { accessToken, assertion, jwtSvid, windows } = keys;
@@ -315,6 +325,7 @@ async function publicApp(
         jwtSvidJwks: jwtSvid.jwks,
         maxAgeSeconds: windows["access-token"].maxAgeMs / 1000,
       }),
+      operatorSide,
       clientRoutes(clientScript),
       healthRoutes({ problems, warnings: () => [...warnings(), ...spiffe.warnings()] }),
     ],

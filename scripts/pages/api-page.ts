@@ -1,3 +1,4 @@
+import { operatorAccess } from "../../src/api/operator-access.ts";
 import { type ApiRoute, apiRoutes, type Body, type Caller, callers } from "./api-routes.ts";
 import { cell, generatedNote, table } from "./markdown.ts";
 
@@ -13,14 +14,24 @@ problem documents (RFC 9457) with one of [these codes](errors.md); those of \`/o
 ${sections.map(section).join("\n")}`;
 }
 
+const titles: Readonly<Record<Caller, string>> = {
+  everybody: "For everybody",
+  job: "For jobs",
+  gateway: "For gateways",
+  hook: "For the CI's webhooks",
+  signIn: "Signing in",
+  operator: "For operators",
+};
+
 function section([caller, routes]: [Caller, readonly ApiRoute[]]): string {
   const rows = routes.map(({ route, does, query, takes, gives }) => [
     `\`${route}\``,
+    ...(caller === "operator" ? [operatorAccess[route]?.role ?? ""] : []),
     `${cell(does)}${query === undefined ? "" : ` Query: ${Object.keys(query[1]).join(", ")}.`}`,
     takes === undefined ? "" : words(takes),
     gives === undefined ? "204" : words(gives),
   ]);
-  return `## ${caller}\n\n${callers[caller]}\n\n${table(["Route", "Does", "Takes", "Gives"], rows)}`;
+  return `## ${titles[caller]}\n\n${callers[caller]}\n\n${table(["Route", ...(caller === "operator" ? ["Role"] : []), "Does", "Takes", "Gives"], rows)}`;
 }
 
 function words(body: Body): string {

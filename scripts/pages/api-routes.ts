@@ -5,6 +5,7 @@ import { NatsBody } from "../../src/api/nats.ts";
 import { AdmissionsBody, KickBody, PassesBody, RecordsBody, TotalsBody } from "../../src/api/nats-gateway.ts";
 import { AdminBody, RenderQuery } from "../../src/api/nats-operator.ts";
 import { CanBody, EndBody, RecordsQuery, SessionsQuery } from "../../src/api/operator.ts";
+import { SignInBody } from "../../src/api/people.ts";
 import { DecisionsQuery, LeaseBody } from "../../src/api/session.ts";
 import { GatewayBody, JwtBody, X509Body } from "../../src/api/svid.ts";
 
@@ -34,7 +35,10 @@ export const callers = {
   job: "`Authorization: Bearer <refresh token>`; with a DPoP proof (RFC 9449, `ath` of it) where the session is bound to a key.",
   gateway: "`X-Wayleave-Gateway: <name>` and `X-Wayleave-Gateway-Secret`, or mutual TLS where it is configured.",
   hook: "The token or signature of the CI's webhook.",
-  operator: "The Unix socket `admin.sock` in the broker's data folder: whoever can open it may operate the broker.",
+  signIn: "Below `/operator`, where `people:` is configured: nobody is known yet.",
+  operator:
+    "On the Unix socket `admin.sock` in the broker's data folder, for whoever can open it. And below `/operator` for people who " +
+    "signed in and have the role: `Authorization: DPoP <token>`, and a proof by the sign-in's key.",
 } as const;
 export type Caller = keyof typeof callers;
 
@@ -247,7 +251,20 @@ export const apiRoutes: Readonly<Record<Caller, readonly ApiRoute[]>> = {
       gives: { media: "application/json" },
     },
   ],
+  signIn: [
+    { route: "GET /v1/sign-in", does: "Where people sign in.", gives: { json: "SignInOptions" } },
+    {
+      route: "POST /v1/sign-in",
+      does: "Opens a sign-in, bound to the key whose DPoP proof names the token.",
+      takes: { schema: SignInBody },
+      gives: { json: "SignInResponse" },
+    },
+  ],
   operator: [
+    { route: "GET /v1/me", does: "Who asks, and what they may.", gives: { json: "MeResponse" } },
+    { route: "POST /v1/sign-out", does: "Ends the caller's own sign-in." },
+    { route: "GET /v1/sign-ins", does: "Who is signed in.", gives: { json: "SignInsResponse" } },
+    { route: "POST /v1/sign-ins/:id/end", does: "Ends somebody's sign-in.", path: { id: "sign-in id" } },
     { route: "GET /v1/status", does: "How the broker stands.", gives: { json: "StatusResponse" } },
     {
       route: "GET /v1/sessions",

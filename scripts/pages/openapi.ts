@@ -2,6 +2,7 @@ import { fileURLToPath } from "node:url";
 import { createGenerator } from "ts-json-schema-generator";
 import { z } from "zod";
 import packageJson from "../../package.json" with { type: "json" };
+import { operatorAccess } from "../../src/api/operator-access.ts";
 import { type ApiRoute, apiRoutes, type Body, type Caller, callers } from "./api-routes.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -38,7 +39,7 @@ function paths(): Json {
   for (const [caller, routes] of Object.entries(apiRoutes) as [Caller, readonly ApiRoute[]][]) {
     for (const route of routes) {
       const [method = "", path = ""] = route.route.split(" ");
-      const at = path.replaceAll(/:(\w+)(?=\/|$)/g, "{$1}");
+      const at = `${caller === "signIn" ? "/operator" : ""}${path.replaceAll(/:(\w+)(?=\/|$)/g, "{$1}")}`;
       found[at] = { ...found[at], [method.toLowerCase()]: operation(caller, route) };
     }
   }
@@ -60,6 +61,7 @@ function operation(caller: Caller, { route, does, path = {}, query, takes, gives
       .replaceAll(/[^A-Za-z0-9]+/g, "_"),
     tags: [caller],
     summary: does,
+    ...(caller === "operator" ? { "x-role": operatorAccess[route]?.role } : {}),
     ...(caller in securitySchemes ? { security: [{ [caller]: [] }] } : {}),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...(takes === undefined ? {} : { requestBody: { required: true, content: content(takes) } }),

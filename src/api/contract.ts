@@ -6,6 +6,7 @@
 
 import type { Decision } from "../core/decision.ts";
 import type { JobIdentity } from "../core/identity.ts";
+import type { Actor, OperatorRole } from "../core/person.ts";
 import type { AuditRecord } from "../core/record.ts";
 import type { EndReason, SessionState, SuspendReason } from "../core/session.ts";
 
@@ -190,4 +191,37 @@ export interface NatsAdminResponse {
   /** Of the servers themselves. */
   readonly url: string;
   readonly expires_at: string;
+}
+
+/** What `wayleave login` needs to ask the directory. */
+export interface SignInOptions {
+  readonly issuer: string;
+  readonly client_id: string;
+  /** Space separated. */
+  readonly scope: string;
+}
+
+/** Somebody who is signed in. */
+export interface SignInSummary {
+  readonly sign_in: string;
+  readonly who: Actor;
+  readonly roles: readonly OperatorRole[];
+  readonly expires_at: string;
+  readonly from?: string;
+}
+
+export interface SignInsResponse {
+  readonly sign_ins: readonly SignInSummary[];
+}
+
+/** `token` is a secret, and worth nothing without the key that signed the proof. */
+export interface SignInResponse extends SignInSummary {
+  readonly token: string;
+}
+
+export interface MeResponse extends Partial<SignInSummary> {
+  readonly who: Actor;
+  readonly roles: readonly OperatorRole[];
+  /** Actions, as commands say them. */
+  readonly may: readonly string[];
 }

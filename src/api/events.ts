@@ -4,6 +4,7 @@ import { WayleaveError } from "../core/errors.ts";
 import type { EventEntry } from "../events/cause-table.ts";
 import type { EventConsumers } from "../events/consumers.ts";
 import type { Emitter } from "../events/emit.ts";
+import { operatorText } from "./operator-caller.ts";
 import { problem } from "./problem.ts";
 import { type CallerDeps, sessionCaller } from "./session-caller.ts";
 
@@ -98,7 +99,7 @@ export function eventRoutes(deps: Pick<EventConsumers, "list" | "retry" | "probl
     );
     app.post("/v1/events/retry", async (request): Promise<EventSummary> => {
       const { key } = read(RetryBody, request, 'Send {"key": "<key of `wayleave events list`>"} as JSON.');
-      return summary(await deps.retry(key, "local operator"));
+      return summary(await deps.retry(key, operatorText(request)));
     });
   };
 }

@@ -3,6 +3,7 @@ import { WayleaveError } from "../core/errors.ts";
 import type { KeyChain } from "../credential/key-chain.ts";
 import { isLive, type KeyClass, type KeyLife, lastTokenExpiresAt } from "../credential/key-life.ts";
 import type { KeyHolder, KeyResponse, KeyRevocationResponse, KeySummary, KeysResponse } from "./contract.ts";
+import { operatorText } from "./operator-caller.ts";
 import { problem } from "./problem.ts";
 
 export interface KeyRouteDeps {
@@ -71,7 +72,7 @@ export function keyRoutes(deps: KeyRouteDeps) {
 
     app.post<KeyPath>("/v1/keys/:class/:kid/revoke", async (request): Promise<KeyRevocationResponse> => {
       const keyClass = classOf(deps, request.params.class);
-      const { key, signing } = await deps.chain(keyClass).revoke(request.params.kid, "local operator");
+      const { key, signing } = await deps.chain(keyClass).revoke(request.params.kid, operatorText(request));
       const now = deps.now();
       const forgottenAt = now + deps.cacheMs(keyClass);
       return {

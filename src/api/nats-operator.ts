@@ -2,6 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { z } from "zod";
 import { WayleaveError } from "../core/errors.ts";
 import type { NatsAdminResponse } from "./contract.ts";
+import { operatorText } from "./operator-caller.ts";
 import { problem } from "./problem.ts";
 
 export interface NatsOperatorRouteDeps {
@@ -18,7 +19,7 @@ export interface NatsOperatorRouteDeps {
   /** Its record durable first. Throws `not_found`, `invalid_request` and `nats_unavailable`. */
   admin(
     gateway: string,
-    request: { readonly account: string; readonly ttlMs: number },
+    request: { readonly account: string; readonly ttlMs: number; readonly by: string },
   ): Promise<{ readonly creds: string; readonly key: string; readonly url: string; readonly expiresAt: number }>;
 }
 
@@ -63,7 +64,11 @@ export function natsOperatorRoutes(deps: NatsOperatorRouteDeps) {
         if (!body.success)
           throw new WayleaveError("invalid_request", 'Send {"account": "…", "ttl_seconds": 60 to 3600} as JSON.');
         const { account, ttl_seconds: seconds } = body.data;
-        const { expiresAt, ...rest } = await deps.admin(request.params.name, { account, ttlMs: seconds * 1000 });
+        const { expiresAt, ...rest } = await deps.admin(request.params.name, {
+          account,
+          ttlMs: seconds * 1000,
+          by: operatorText(request),
+        });
         return { ...rest, expires_at: new Date(expiresAt).toISOString() };
       },
     );

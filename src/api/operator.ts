@@ -18,6 +18,7 @@ import type {
   SessionsResponse,
   StatusResponse,
 } from "./contract.ts";
+import { operatorText } from "./operator-caller.ts";
 import { problem } from "./problem.ts";
 
 export interface OperatorRouteDeps {
@@ -25,7 +26,7 @@ export interface OperatorRouteDeps {
   sessions(): IterableIterator<Session>;
   find(id: string): Session | undefined;
   summary(session: Session): SessionSummary;
-  end(session: Session, because: string | undefined): Promise<void>;
+  end(session: Session, because: string | undefined, by: string): Promise<void>;
   records(filter: RecordFilter): Promise<readonly AuditRecord[]>;
   record(id: string): Promise<AuditRecord | undefined>;
   /** Calls back with each durable record from now on; returns how to stop. */
@@ -70,8 +71,8 @@ export const CanBody = z.strictObject({
 });
 
 /**
- * The operator's side, served on a Unix socket of mode 0600 only: whoever can open the file may operate this broker,
- * so there is no token that could leak.
+ * The operators' side: on a Unix socket of mode 0600, where whoever can open the file may operate this broker, and for
+ * people who signed in on the public listener. Who may do what is the guard's business.
  */
 export function operatorRoutes(deps: OperatorRouteDeps) {
   return async (app: FastifyInstance): Promise<void> => {
@@ -97,7 +98,7 @@ export function operatorRoutes(deps: OperatorRouteDeps) {
 
     app.post<{ Params: { id: string } }>("/v1/sessions/:id/end", async (request) => {
       const session = sessionOf(request.params.id);
-      await deps.end(session, parse(EndBody, request.body ?? {}).because);
+      await deps.end(session, parse(EndBody, request.body ?? {}).because, operatorText(request));
       return deps.summary(session);
     });
 

@@ -52,6 +52,13 @@ export const recordMeanings: Readonly<Record<RecordKind, string>> = {
   "event.dead": "Starting was given up; an operator may retry it.",
   "event.retried": "An operator retried what was given up.",
   "emit.published": "A job's status was published as a CloudEvent.",
+  "operator.signed_in": "Somebody may operate the broker, with their key and for their hours.",
+  "operator.signed_out": "Their sign-in is over before its time.",
+  "operator.refused": "Somebody was not let in to operate the broker.",
+  "operator.action":
+    "Somebody who was let in did something, or was refused it. Durable before the answer where it changes anything.",
+  "operator.bootstrap_made": "The one token was made by which the first operator may come in.",
+  "operator.bootstrap_ended": "That token is void for good, and so is what it opened.",
   "audit.reserved": "Numbers up to this one may have been given away, should the broker crash now.",
   "audit.gap": "After a crash: at most so many decisions have no record.",
 };

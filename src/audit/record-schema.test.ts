@@ -31,7 +31,9 @@ test("the schema has exactly the kinds of core/record.ts, and every member of ea
   expect(nats.length).toBeGreaterThan(5);
   const events = membersOf("../core/event-record.ts", "EventRecordData");
   expect(events.length).toBeGreaterThan(4);
-  const kinds = [...membersOf("../core/record.ts", "EventData"), ...nats, ...events];
+  const operators = membersOf("../core/operator-record.ts", "OperatorRecordData");
+  expect(operators.length).toBeGreaterThan(5);
+  const kinds = [...membersOf("../core/record.ts", "EventData"), ...nats, ...events, ...operators];
   expect(kinds.length).toBeGreaterThan(30);
   expect(Object.keys(dataSchemas).toSorted()).toEqual(kinds.toSorted());
   const nothingForgotten: [Forgotten] extends [never] ? true : Forgotten = true;

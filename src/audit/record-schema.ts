@@ -6,6 +6,7 @@ import type { AuditRecord, EventData, RecordKind } from "../core/record.ts";
 import { endReasons } from "../core/session.ts";
 import { eventDataSchemas } from "./event-record-schema.ts";
 import { natsDataSchemas } from "./nats-record-schema.ts";
+import { operatorDataSchemas } from "./operator-record-schema.ts";
 import { recordMeanings } from "./record-meanings.ts";
 
 const text = z.string();
@@ -202,6 +203,7 @@ export const dataSchemas = {
   "gateway.refused": z.strictObject({ code: text, detail: text, gateway: maybe }),
   ...natsDataSchemas,
   ...eventDataSchemas,
+  ...operatorDataSchemas,
   "audit.reserved": z.strictObject({ upto: count }),
   "audit.gap": z.strictObject({ after_seq: count, at_most: count }),
 } satisfies { readonly [K in RecordKind]: z.ZodType<EventData[K]> };

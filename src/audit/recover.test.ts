@@ -1,7 +1,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { AuditRecord } from "../core/record.ts";
+import { isOperatorRecord } from "../core/operator-record.ts";
+import type { AuditRecord, RecordKind } from "../core/record.ts";
 import { collect, testJournal } from "./journal.fake.ts";
+import { operatorDataSchemas } from "./operator-record-schema.ts";
 import { anyEvent } from "./record.fake.ts";
 import { recover, type StateIndex, stateKinds } from "./recover.ts";
 
@@ -18,6 +20,12 @@ function indexUpto(applied: number, records: readonly AuditRecord[]): StateIndex
     },
   };
 }
+
+test("everything that says who is signed in is state", () => {
+  const folded = Object.keys(operatorDataSchemas).filter((kind) => isOperatorRecord({ kind }));
+  expect(folded).toHaveLength(4);
+  expect(folded.filter((kind) => !stateKinds.has(kind as RecordKind))).toEqual([]);
+});
 
 test("wherever the index stands, every state record comes once, in order, and nothing else does", async () => {
   const journal = await testJournal({ segmentBytes: 2000 });

@@ -31,6 +31,10 @@ const stateKindList = [
   "event.refused",
   "event.dead",
   "event.retried",
+  "operator.signed_in",
+  "operator.signed_out",
+  "operator.bootstrap_made",
+  "operator.bootstrap_ended",
 ] as const satisfies readonly RecordKind[];
 
 /** Kinds that carry state: sessions, tombstones, revocations, pins and signing keys are folds over them. */

@@ -1,5 +1,6 @@
 import type { NatsPublished } from "../core/nats-record.ts";
 import type { AuditRecord } from "../core/record.ts";
+import { operatorWords } from "./audit-operator-words.ts";
 import type { CliWord, Input } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { queryOf } from "./operator.ts";
@@ -93,7 +94,7 @@ function words(record: AuditRecord): readonly [kind: string, ...rest: readonly s
     case "nats.mismatch":
       return [record.kind, record.data.connection, "the server counted otherwise"];
     default:
-      return record.session === undefined ? [record.kind] : [record.kind, record.session];
+      return operatorWords(record) ?? (record.session === undefined ? [record.kind] : [record.kind, record.session]);
   }
 }
 

@@ -2,7 +2,7 @@ import type { AuditRecord } from "../core/record.ts";
 import { filterOptions, filterQuery, recordLine } from "./audit-filter.ts";
 import { listNats } from "./audit-nats.ts";
 import { listSubject } from "./audit-subject.ts";
-import { type CliCommand, configOption, type Input, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, type Input, jsonOption, operatorOptions, printJson } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { connectOperator, type Operator } from "./operator.ts";
 import { timeOption } from "./time-option.ts";
@@ -19,7 +19,7 @@ export const auditList: CliCommand = {
     { spec: "--nats", doc: "all that --job or --session did over NATS, message by message, oldest first" },
     { spec: "--fold", doc: "with --nats: messages in a row to one subject on one line" },
     { spec: "--subject <pattern>", doc: "who published to a NATS subject; * is one token, > the rest" },
-    configOption,
+    ...operatorOptions,
     jsonOption,
   ],
   examples: [

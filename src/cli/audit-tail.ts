@@ -1,12 +1,12 @@
 import type { AuditRecord } from "../core/record.ts";
 import { filterOptions, filterQuery, recordLine } from "./audit-filter.ts";
-import { type CliCommand, configOption } from "./command.ts";
+import { type CliCommand, operatorOptions } from "./command.ts";
 import { connectOperator } from "./operator.ts";
 
 export const auditTail: CliCommand = {
   path: ["audit", "tail"],
   summary: "print records as they are made, until Ctrl-C",
-  options: [...filterOptions, { spec: "--json", doc: "print each record as one line of JSON" }, configOption],
+  options: [...filterOptions, { spec: "--json", doc: "print each record as one line of JSON" }, ...operatorOptions],
   examples: ["audit tail --effect deny", "audit tail --project acme/shop --json"],
   async run(io, input) {
     const operator = await connectOperator(io, input);

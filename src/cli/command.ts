@@ -54,6 +54,14 @@ export const configOption: CliWord = {
   spec: "--config <file>",
   doc: "the configuration (default: WAYLEAVE_CONFIG, or ./wayleave.yaml)",
 };
+/** Which broker a command of operators asks: by its socket, or as whoever signed in. */
+export const operatorOptions: readonly CliWord[] = [
+  {
+    spec: "--broker <url>",
+    doc: "a broker that `wayleave login` signed in to (default: the latest, without a configuration here)",
+  },
+  configOption,
+];
 export const caOption: CliWord = {
   spec: "--ca-file <file>",
   doc: "PEM certificates to trust beside the system's (default: SSL_CERT_FILE)",

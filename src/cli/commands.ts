@@ -20,10 +20,14 @@ import { keyList } from "./key-list.ts";
 import { keyPrepare } from "./key-prepare.ts";
 import { keyRetire } from "./key-retire.ts";
 import { keyRevoke } from "./key-revoke.ts";
+import { login } from "./login.ts";
+import { logout } from "./logout.ts";
 import { natsAdmin } from "./nats-admin.ts";
 import { natsCreds } from "./nats-creds.ts";
 import { natsEnv } from "./nats-env.ts";
 import { natsGateway } from "./nats-gateway.ts";
+import { peopleEnd } from "./people-end.ts";
+import { peopleList } from "./people-list.ts";
 import { policyCan } from "./policy-can.ts";
 import { policyCheck } from "./policy-check.ts";
 import { policyExplain } from "./policy-explain.ts";
@@ -43,6 +47,7 @@ import { svidFetch } from "./svid-fetch.ts";
 import { svidShow } from "./svid-show.ts";
 import { token } from "./token.ts";
 import { verify } from "./verify.ts";
+import { whoami } from "./whoami.ts";
 
 /** Every command, in the order help lists them. Adding one is a file and a line here. */
 export const commands: readonly CliCommand[] = [
@@ -58,6 +63,11 @@ export const commands: readonly CliCommand[] = [
   explain,
   verify,
   doctor,
+  login,
+  logout,
+  whoami,
+  peopleList,
+  peopleEnd,
   policyCheck,
   policyTest,
   policyCan,
@@ -97,6 +107,7 @@ export const nouns: Readonly<Record<string, string>> = {
   policy: "check, test and question a policy",
   config: "check the configuration",
   render: "write a gateway's own configuration",
+  people: "see who is signed in as an operator, and end a sign-in",
   gateway: "see what each gateway enforces, and follow its log",
   session: "look at sessions, and end them",
   key: "rotate and revoke the keys that sign",

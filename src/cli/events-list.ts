@@ -1,4 +1,4 @@
-import { type CliCommand, configOption, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
 import { eventText, type ListedEvent } from "./events-text.ts";
 import { connectOperator } from "./operator.ts";
 import { painter, printable } from "./terminal.ts";
@@ -14,7 +14,7 @@ export const eventsList: CliCommand = {
   options: [
     { spec: "--event <name>", doc: "only of this event of the policy (default: all)" },
     { spec: "--dead", doc: "only dead letters: refused or given up" },
-    configOption,
+    ...operatorOptions,
     jsonOption,
   ],
   examples: ["events list", "events list --event deploy-image --dead"],

@@ -1,4 +1,4 @@
-import { type CliCommand, configOption, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
 import { eventText, type ListedEvent } from "./events-text.ts";
 import { connectOperator } from "./operator.ts";
 import { painter } from "./terminal.ts";
@@ -11,7 +11,7 @@ export const eventsRetry: CliCommand = {
       "The exit status is 0 where the pipeline has started, 3 where it has not.",
   ],
   args: [{ spec: "<key>", doc: "as `wayleave events list` shows it" }],
-  options: [configOption, jsonOption],
+  options: [...operatorOptions, jsonOption],
   examples: ["events retry deploy-image/IMAGES/17/1790000000000"],
   async run(io, input) {
     const operator = await connectOperator(io, input);

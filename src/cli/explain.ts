@@ -1,5 +1,5 @@
 import type { ExplainResponse } from "../api/contract.ts";
-import { type CliCommand, caOption, configOption, type Input, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, caOption, type Input, jsonOption, operatorOptions, printJson } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { connectOperator } from "./operator.ts";
 import { refusalText } from "./refusal.ts";
@@ -10,7 +10,7 @@ export const explain: CliCommand = {
   summary: "say why a request was let through or refused",
   details: ["Inside a CI job it asks for the job's own records; elsewhere it asks the broker of the configuration."],
   args: [{ spec: "<record>", doc: "a record id, rec_…" }],
-  options: [jsonOption, configOption, caOption],
+  options: [jsonOption, ...operatorOptions, caOption],
   examples: ["explain rec_00000000001k"],
   async run(io, input) {
     const record = input.args[0] ?? "";

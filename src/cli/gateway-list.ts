@@ -1,5 +1,5 @@
 import type { GatewaySummary, GatewaysResponse } from "../gateway/gateway-summary.ts";
-import { type CliCommand, configOption, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { connectOperator } from "./operator.ts";
 import { count, labelled, painter, printable, table } from "./terminal.ts";
@@ -12,7 +12,7 @@ export const gatewayList: CliCommand = {
       "it says so: `current`. One that asks for every request always enforces the current one. `ended sessions` is how " +
       "old the newest list of ended sessions is that it acknowledged.",
   ],
-  options: [configOption, jsonOption],
+  options: [...operatorOptions, jsonOption],
   examples: ["gateway list", "gateway list --json"],
   async run(io, input) {
     const operator = await connectOperator(io, input);

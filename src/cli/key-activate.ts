@@ -1,5 +1,5 @@
 import type { KeyResponse, KeySummary } from "../api/contract.ts";
-import { type CliCommand, configOption, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
 import { classArgument, clockTime, keyPath, keyText } from "./key-text.ts";
 import { connectOperator } from "./operator.ts";
 import { painter } from "./terminal.ts";
@@ -11,7 +11,7 @@ export const keyActivate: CliCommand = {
     "Refused until every gateway has had time to learn the key. The key that signed until now stays published.",
   ],
   args: [classArgument],
-  options: [configOption, jsonOption],
+  options: [...operatorOptions, jsonOption],
   examples: ["key activate access-token"],
   async run(io, input) {
     const operator = await connectOperator(io, input);

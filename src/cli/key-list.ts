@@ -1,5 +1,5 @@
 import type { KeyHolder, KeySummary, KeysResponse } from "../api/contract.ts";
-import { type CliCommand, configOption, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
 import { clockTime } from "./key-text.ts";
 import { connectOperator } from "./operator.ts";
 import { labelled, painter, printable, table } from "./terminal.ts";
@@ -8,7 +8,7 @@ export const keyList: CliCommand = {
   path: ["key", "list"],
   summary: "list signing keys, and the gateways that keep copies of them",
   details: ["Shows the keys that are published, and those that were revoked. Times are UTC."],
-  options: [{ spec: "--all", doc: "retired keys too" }, configOption, jsonOption],
+  options: [{ spec: "--all", doc: "retired keys too" }, ...operatorOptions, jsonOption],
   examples: ["key list", "key list --all --json"],
   async run(io, input) {
     const operator = await connectOperator(io, input);

@@ -1,5 +1,5 @@
 import type { KeyResponse } from "../api/contract.ts";
-import { type CliCommand, configOption, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
 import { classArgument, clockTime, keyPath, keyText } from "./key-text.ts";
 import { connectOperator } from "./operator.ts";
 import { painter } from "./terminal.ts";
@@ -9,7 +9,7 @@ export const keyPrepare: CliCommand = {
   summary: "publish a new signing key, so that every gateway knows it before it signs",
   details: ["Where a key of the class is prepared already, that one is shown: running it twice is running it once."],
   args: [classArgument],
-  options: [configOption, jsonOption],
+  options: [...operatorOptions, jsonOption],
   examples: ["key prepare access-token"],
   async run(io, input) {
     const operator = await connectOperator(io, input);

@@ -1,5 +1,5 @@
 import type { KeyRevocationResponse } from "../api/contract.ts";
-import { type CliCommand, configOption, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
 import { classArgument, clockTime, keyPath, keyText, kidArgument } from "./key-text.ts";
 import { connectOperator } from "./operator.ts";
 import { painter } from "./terminal.ts";
@@ -11,7 +11,7 @@ export const keyRevoke: CliCommand = {
     "For a key that leaked. If it signs, the prepared key takes over, or a new one is made. Jobs that hold a token of it are refused until they have another.",
   ],
   args: [classArgument, kidArgument],
-  options: [configOption, jsonOption],
+  options: [...operatorOptions, jsonOption],
   examples: ["key revoke access-token NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"],
   async run(io, input) {
     const operator = await connectOperator(io, input);

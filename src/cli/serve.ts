@@ -24,6 +24,8 @@ export const serve: CliCommand = {
     io.stderr.write(
       `${paint("bold", `wayleave ${status.version}`)}\n${labelled(paint, summary(config, server.url, server.adminSocket, status))}`,
     );
+    if (server.bootstrapFile !== undefined)
+      io.stderr.write(labelled(paint, bootstrapLine(config, server.bootstrapFile)));
     const reload = () => {
       server.reloadPolicy().then(
         (version) => log.info({ policy: version }, "policy loaded"),
@@ -44,6 +46,11 @@ export const serve: CliCommand = {
   },
 };
 
+function bootstrapLine({ issuer }: Config, file: string): readonly Line[] {
+  const text = `nobody has signed in yet: wayleave login ${issuer} --bootstrap-token-file ${file}`;
+  return [{ label: "bootstrap", text: printable(text) }];
+}
+
 interface Line {
   readonly label: string;
   readonly text: string;
@@ -55,6 +62,9 @@ export function summary(config: Config, url: string, adminSocket: string, status
   const lines: Line[] = [
     { label: "listens", text: url === config.issuer ? url : `${url}, known to jobs as ${config.issuer}` },
     { label: "operators", text: adminSocket },
+    ...(config.people === undefined
+      ? []
+      : [{ label: "signs in", text: `people of ${config.people.issuer} (${config.people.type})` }]),
     ...issuers.map((issuer) => ({ label: "trusts", text: `${issuer.name}  ${issuer.url}  ${knownKeys(issuer)}` })),
     {
       label: "policy",

@@ -1,5 +1,5 @@
 import type { SessionSummary } from "../api/contract.ts";
-import { type CliCommand, configOption, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
 import { connectOperator } from "./operator.ts";
 import { sessionText } from "./session-show.ts";
 import { painter } from "./terminal.ts";
@@ -8,7 +8,7 @@ export const sessionEnd: CliCommand = {
   path: ["session", "end"],
   summary: "end somebody's session, now and for good",
   args: [{ spec: "<session>", doc: "a session id, or the id of its CI job" }],
-  options: [{ spec: "--because <text>", doc: "why; it is kept in the record" }, configOption, jsonOption],
+  options: [{ spec: "--because <text>", doc: "why; it is kept in the record" }, ...operatorOptions, jsonOption],
   examples: ['session end ses_0123456789abcdef --because "token pasted into a chat"'],
   async run(io, input) {
     const operator = await connectOperator(io, input);

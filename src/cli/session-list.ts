@@ -1,5 +1,5 @@
 import type { SessionSummary } from "../api/contract.ts";
-import { type CliCommand, configOption, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
 import { connectOperator, queryOf } from "./operator.ts";
 import { painter, printable, table } from "./terminal.ts";
 
@@ -10,7 +10,7 @@ export const sessionList: CliCommand = {
     { spec: "--state <state>", doc: "active, suspended or ended (default: all)" },
     { spec: "--project <project>", doc: "path or id of a project" },
     { spec: "--limit <n>", doc: "at most so many (default: 50)" },
-    configOption,
+    ...operatorOptions,
     jsonOption,
   ],
   examples: ["session list", "session list --state active --project acme/shop --json"],

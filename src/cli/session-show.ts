@@ -1,5 +1,5 @@
 import type { SessionSummary } from "../api/contract.ts";
-import { type CliCommand, configOption, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
 import { connectOperator } from "./operator.ts";
 import { labelled, type Paint, painter, printable } from "./terminal.ts";
 
@@ -7,7 +7,7 @@ export const sessionShow: CliCommand = {
   path: ["session", "show"],
   summary: "show one session",
   args: [{ spec: "<session>", doc: "a session id, or the id of its CI job" }],
-  options: [configOption, jsonOption],
+  options: [...operatorOptions, jsonOption],
   examples: ["session show ses_0123456789abcdef", "session show 7712 --json"],
   async run(io, input) {
     const operator = await connectOperator(io, input);

@@ -1,7 +1,7 @@
 import { WayleaveError } from "../core/errors.ts";
 import type { AuditRecord } from "../core/record.ts";
 import { parseSpiffeId } from "../core/spiffe-id.ts";
-import { type CliCommand, configOption, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
 import { connectOperator, type Operator, queryOf } from "./operator.ts";
 import { labelled, type Paint, painter, printable, table } from "./terminal.ts";
 
@@ -14,7 +14,11 @@ export const svidShow: CliCommand = {
     "A serial is written as openssl prints it, with or without colons. A serial or jti leads to the one job or gateway it was minted for; a SPIFFE ID lists the newest SVIDs that carry it.",
   ],
   args: [{ spec: "<svid>", doc: "serial of an X.509-SVID, jti of a JWT-SVID, or a SPIFFE ID" }],
-  options: [{ spec: "--limit <n>", doc: "for a SPIFFE ID: at most so many (default: 20)" }, configOption, jsonOption],
+  options: [
+    { spec: "--limit <n>", doc: "for a SPIFFE ID: at most so many (default: 20)" },
+    ...operatorOptions,
+    jsonOption,
+  ],
   examples: ["svid show 4d3b9c02f1a84e6db7a05c11e92f7a63", "svid show spiffe://acme.example/role/release --json"],
   async run(io, input) {
     const operator = await connectOperator(io, input);

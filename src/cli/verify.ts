@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { WayleaveError } from "../core/errors.ts";
 import { type Story, tellStory } from "../gateway/story.ts";
 import { type JobLogReading, openedNeedle, type StoryFacts } from "../gateway/story-facts.ts";
-import { type CliCommand, configOption, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { connectOperator, type Operator } from "./operator.ts";
 import { painter } from "./terminal.ts";
@@ -25,7 +25,7 @@ export const verify: CliCommand = {
       doc: "Istio or Linkerd metrics: a file, or the URL of a proxy or of a Prometheus query",
     },
     { spec: "--wait <seconds>", doc: "how long to wait for hops that may still be on their way (default: 5)" },
-    configOption,
+    ...operatorOptions,
     jsonOption,
   ],
   examples: ["verify 7712", "verify ses_0123456789abcdef --json", "verify 7712 --trace-log trace.txt"],

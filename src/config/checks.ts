@@ -3,6 +3,7 @@ import type { Diagnostic, Place } from "./diagnostic.ts";
 import type { ConfigDocument, KeyPath } from "./document.ts";
 import { parseDuration } from "./duration.ts";
 import { isLoopback } from "./fields.ts";
+import { peopleChecks } from "./people-checks.ts";
 import { keyName } from "./problems.ts";
 
 /**
@@ -21,6 +22,7 @@ export function crossChecks(document: ConfigDocument): readonly Diagnostic[] {
     ...gateways.flatMap((gateway, at) => gatewayChecks(document, ["gateways", at], gateway, gateways, root)),
     ...spiffeChecks(document, asMap(root.spiffe), root.trust_domain),
     ...issuers.flatMap((issuer, at) => issuerChecks(document, ["issuers", at], issuer)),
+    ...peopleChecks(document, asMap(root.people), root),
   ];
 }
 

@@ -1,4 +1,5 @@
 import type { IssuerType } from "../core/identity.ts";
+import type { OperatorRole, PeopleType } from "../core/person.ts";
 
 /** `wayleave.yaml`, checked: defaults filled, durations in ms, paths absolute, secrets and files read. */
 export interface Config {
@@ -20,6 +21,8 @@ export interface Config {
   readonly issuers: readonly IssuerConfig[];
   readonly gateways: readonly GatewayConfig[];
   readonly spiffe: SpiffeConfig;
+  /** Absent: nobody signs in. */
+  readonly people?: PeopleConfig;
   readonly durable: "within_50ms" | "before_answer";
   readonly log: { readonly level: "debug" | "info" | "warn" | "error" };
 }
@@ -187,4 +190,22 @@ export interface FederationConfig {
   readonly bundle?: string;
   /** SPIFFE ID prefixes whose JWT-SVIDs prove a runner. */
   readonly runners: readonly string[];
+}
+
+/** The directory that operators sign in by. */
+export interface PeopleConfig {
+  readonly type: PeopleType;
+  /** Exact `iss`; may end with a slash. */
+  readonly issuer: string;
+  readonly clientId: string;
+  /** `sub` for Google, which has no groups. */
+  readonly groupsClaim: string;
+  /** `openid` first. */
+  readonly scopes: readonly string[];
+  readonly hostedDomain?: string;
+  /** Groups that give each role. */
+  readonly roles: Readonly<Record<OperatorRole, readonly string[]>>;
+  readonly sessionMs: number;
+  /** PEM text. */
+  readonly ca?: string;
 }

@@ -4,6 +4,7 @@ import type { Config, FederationConfig, IssuerConfig, ListenConfig, SpiffeConfig
 import type { Diagnostic } from "./diagnostic.ts";
 import type { ConfigDocument, KeyPath } from "./document.ts";
 import { parseDuration } from "./duration.ts";
+import { resolvePeople } from "./people.ts";
 import { Reader, type Surroundings } from "./reader.ts";
 import { resolveGateway } from "./resolve-gateway.ts";
 import type { ConfigFile } from "./schema.ts";
@@ -31,6 +32,7 @@ export function resolveConfig(
     issuers: raw.issuers.map((issuer, at) => resolveIssuer(issuer, raw.issuer, ["issuers", at], read)),
     gateways: (raw.gateways ?? []).map((gateway, at) => resolveGateway(gateway, listen, ["gateways", at], read)),
     spiffe: resolveSpiffe(raw.spiffe, read),
+    ...(raw.people === undefined ? {} : { people: resolvePeople(raw.people, read) }),
     durable: raw.durable ?? "within_50ms",
     log: { level: raw.log?.level ?? "info" },
   };

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { issuerTypes } from "../core/identity.ts";
 import { address, describedFile, duration, name, secret, secretFile, Tls, url } from "./fields.ts";
 import { Gateway } from "./gateways.ts";
+import { People } from "./people.ts";
 
 const Webhook = z.strictObject({
   name: name("Last part of the webhook's address, `/hooks/<issuer>/<name>`. 1 to 16 of a-z, 0-9 and -."),
@@ -170,6 +171,9 @@ export const ConfigFile = z.strictObject({
     )
     .optional(),
   spiffe: Spiffe.describe("Certificates and JWT-SVIDs of this trust domain.").optional(),
+  people: People.describe(
+    "Who may operate this broker from elsewhere, signed in by OpenID Connect. Default: nobody; the socket in `data` stays.",
+  ).optional(),
   log: Log.describe("What is logged, as JSON lines on stdout.").optional(),
 });
 

@@ -24,7 +24,8 @@ class DocumentProblem extends Error {
  */
 export async function fetchIssuerKeys(options: IssuerDocumentsOptions): Promise<JwksDocument> {
   const signal = AbortSignal.timeout(options.timeoutMs);
-  const discoveryUrl = `${options.issuerUrl}/.well-known/openid-configuration`;
+  // A final slash is part of the issuer's name (Auth0), and is left out before what is appended.
+  const discoveryUrl = `${options.issuerUrl.replace(/\/$/, "")}/.well-known/openid-configuration`;
   try {
     const discovery = await fetchJson(options.fetch, discoveryUrl, signal);
     const jwksUrl = readDiscovery(discovery, discoveryUrl, options.issuerUrl);

@@ -21,7 +21,7 @@ export async function mintNatsAdmin(
     ensure(account: string): Promise<void>;
   },
   { name, authentication, servers }: NatsGatewayConfig,
-  { account, ttlMs }: { readonly account: string; readonly ttlMs: number },
+  { account, ttlMs, by }: { readonly account: string; readonly ttlMs: number; readonly by: string },
 ) {
   if (authentication === "config") {
     throw new WayleaveError(
@@ -44,7 +44,7 @@ export async function mintNatsAdmin(
   await deps.recorder.append([
     {
       kind: "nats.admin_minted",
-      data: { gateway: name, account, key: user.publicKey, expires_at: expiresAt, by: "local operator" },
+      data: { gateway: name, account, key: user.publicKey, expires_at: expiresAt, by },
     },
   ]);
   const jwt = encodeNatsJwt(

@@ -6,9 +6,11 @@ import { type Journal, openJournal } from "../audit/journal.ts";
 import { recover } from "../audit/recover.ts";
 import type { Clock } from "../core/clock.ts";
 import { isEventRecord } from "../core/event-record.ts";
+import { isOperatorRecord } from "../core/operator-record.ts";
 import type { Recorder } from "../core/record.ts";
 import { KeyHistory } from "../credential/key-history.ts";
 import { CauseTable } from "../events/cause-table.ts";
+import { SignInTable } from "../people/sign-in-table.ts";
 import { SessionTable } from "../session/table.ts";
 import { type AuditIndex, openAuditIndex } from "../store/audit-index.ts";
 import type { RecordReader } from "./surface.ts";
@@ -20,6 +22,8 @@ export interface BrokerState {
   readonly keyHistory: KeyHistory;
   /** Messages that started pipelines, and those that did not. */
   readonly causes: CauseTable;
+  /** Who is signed in as an operator. */
+  readonly signIns: SignInTable;
   readonly recorder: Recorder;
   readonly records: RecordReader;
   readonly health: Health;
@@ -38,13 +42,15 @@ export async function openState(dataDir: string, clock: Clock): Promise<BrokerSt
     const table = new SessionTable(clock.monotonic);
     const keyHistory = new KeyHistory();
     const causes = new CauseTable();
+    const signIns = new SignInTable();
     for await (const record of recover({ journal, index, now: clock.now() })) {
       table.apply(record);
       keyHistory.apply(record);
       if (isEventRecord(record)) causes.apply(record);
+      if (isOperatorRecord(record)) signIns.apply(record);
     }
     table.prune(clock.now());
-    return { ...assemble(dataDir, journal, index), table, keyHistory, causes };
+    return { ...assemble(dataDir, journal, index), table, keyHistory, causes, signIns };
   } catch (error) {
     await index?.close();
     await journal.close();
@@ -56,7 +62,7 @@ function assemble(
   dataDir: string,
   journal: Journal,
   index: AuditIndex,
-): Omit<BrokerState, "table" | "keyHistory" | "causes"> {
+): Omit<BrokerState, "table" | "keyHistory" | "causes" | "signIns"> {
   const disk = watchDisk(dataDir);
   return {
     recorder: journal,

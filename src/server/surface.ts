@@ -222,9 +222,9 @@ function operatorDeps(deps: SurfaceDeps): OperatorRouteDeps {
     find: (id) => table.find(id),
     summary: (session) => summary(deps, session),
     // A job may hold several sessions; a person who ends one means the job.
-    end: async (session, because) => {
+    end: async (session, because, by) => {
       const { issuer, job } = session.identity;
-      const more = { by: "local operator", ...(because === undefined ? {} : { detail: because }) };
+      const more = { by, ...(because === undefined ? {} : { detail: because }) };
       await Promise.all(table.ofJob(issuer, job.id).map((each) => sessions.lifecycle.end(each, "operator", more)));
     },
     records: records.query,

@@ -64,6 +64,14 @@ export function stateRow(record: AuditRecord): StateRow | undefined {
     case "event.retried":
       // A pipeline whose start was forgotten would be nobody's doing, and its jobs would have more rights.
       return { of: "nobody", until: null };
+    case "operator.bootstrap_made":
+    case "operator.bootstrap_ended":
+      // A bootstrap token that was forgotten could be made again.
+      return { of: "nobody", until: null };
+    case "operator.signed_out":
+      return { of: "nobody", until: record.data.until };
+    case "operator.signed_in":
+      return { of: "nobody", until: Math.max(record.data.expires_at, record.data.replay_until ?? 0) };
     case "job.over":
     case "credential.revoked":
       return { of: "nobody", until: record.data.until };
