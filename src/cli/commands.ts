@@ -26,6 +26,7 @@ import { natsEnv } from "./nats-env.ts";
 import { natsGateway } from "./nats-gateway.ts";
 import { policyCan } from "./policy-can.ts";
 import { policyCheck } from "./policy-check.ts";
+import { policyDiff } from "./policy-diff.ts";
 import { policyExplain } from "./policy-explain.ts";
 import { policyLock } from "./policy-lock.ts";
 import { policyTest } from "./policy-test.ts";
@@ -62,6 +63,7 @@ export const commands: readonly CliCommand[] = [
   policyTest,
   policyCan,
   policyExplain,
+  policyDiff,
   policyLock,
   configCheck,
   configSchema,

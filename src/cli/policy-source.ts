@@ -5,6 +5,7 @@ import type { Diagnostic, PolicyModel } from "../policy/model.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type CliWord, configOption, configPath, type Input } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
+import { isRevision, readRevision } from "./policy-revision.ts";
 import { painter } from "./terminal.ts";
 
 export const policyArgument: CliWord = {
@@ -22,7 +23,7 @@ export interface ReadPolicy {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-export interface CompiledPolicy {
+export interface CompiledPolicy extends Pick<ReadPolicy, "issuers"> {
   readonly model: PolicyModel;
   readonly policy: Policy;
   readonly vocabulary: Vocabulary;
@@ -44,7 +45,9 @@ export async function readPolicy(io: CommandIo, input: Input, path: string): Pro
     import("../policy/parse.ts"),
     import("../ci/providers.ts"),
   ]);
-  const { files, lock } = await readPolicyFiles(path, fromHere(path));
+  const { files, lock } = isRevision(path)
+    ? await readRevision(path, fromHere(await policyPath(io, input, undefined)), io.cwd)
+    : await readPolicyFiles(path, fromHere(path));
   const issuers = await configuredIssuers(io, input);
   const parsed = parsePolicy({ files, vocabulary, issuers, ...(lock === undefined ? {} : { lock }) });
   return { files, issuers, ...parsed };
@@ -68,7 +71,7 @@ export async function compilePolicy(io: CommandIo, input: Input, path: string): 
     await printDiagnostics(io, read);
     throw new WayleaveError("policy_invalid", `${path} has errors; they are listed above. Correct them and retry.`);
   }
-  return { model, policy: compile(model, vocabulary), vocabulary };
+  return { model, policy: compile(model, vocabulary), vocabulary, issuers: read.issuers };
 }
 
 /** Findings on stderr, each with the text it is about. */
