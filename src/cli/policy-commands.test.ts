@@ -61,6 +61,18 @@ describe("policy check", () => {
   });
 });
 
+test("policy check speaks to code scanning and to GitLab, with the same exit status", async () => {
+  const wrong = policy.replace("for: [shop]", "for: [shpo]");
+  const sarif = await typed(wrong, "policy", "check", "POLICY", "--format", "sarif");
+  expect([sarif.status, sarif.err]).toEqual([2, ""]);
+  expect(JSON.parse(sarif.out)).toMatchObject({ version: "2.1.0", runs: [{ results: [{ ruleId: "who_unknown" }] }] });
+  const quality = await typed(wrong, "policy", "check", "POLICY", "--format", "codequality");
+  expect([quality.status, JSON.parse(quality.out)]).toMatchObject([2, [{ check_name: "who_unknown" }]]);
+  const none = await typed(policy, "policy", "check", "POLICY", "--format", "codequality");
+  expect([none.status, none.out]).toEqual([0, "[]\n"]);
+  expect((await typed(policy, "policy", "check", "POLICY", "--format", "xml")).status).toBe(2);
+});
+
 test("policy test names each test and what failed", async () => {
   const good = await typed(policy, "policy", "test", "POLICY");
   expect([good.status, good.out]).toEqual([0, "pass  the shop reads\n1 passed, 0 failed\n"]);

@@ -1,5 +1,4 @@
-import { WayleaveError } from "../core/errors.ts";
-import { type CliCommand, type Input, jsonOption, printJson } from "./command.ts";
+import { type CliCommand, jsonOption, oneOf, printJson } from "./command.ts";
 import { type DiffReport, diffMarkdown, diffText } from "./policy-diff-text.ts";
 import { compilePolicy, policyOptions, policyPath } from "./policy-source.ts";
 import { painter } from "./terminal.ts";
@@ -60,21 +59,4 @@ export const policyDiff: CliCommand = {
 function isClosed(gate: (typeof gates)[number], { gains, losses, unpinned, pinned }: DiffReport): boolean {
   if (gate !== "losses" && gains.length + unpinned.length > 0) return true;
   return gate !== "gains" && losses.length + pinned.length > 0;
-}
-
-/** The word given for an option, one of those it knows. Throws `invalid_request` for another. */
-export function oneOf<const T extends string>(
-  input: Input,
-  key: string,
-  option: string,
-  known: readonly T[],
-): T | undefined {
-  const given = input.text(key);
-  if (given === undefined) return undefined;
-  const found = known.find((word) => word === given);
-  if (found !== undefined) return found;
-  throw new WayleaveError(
-    "invalid_request",
-    `--${option} ${JSON.stringify(given)} is not known. Say ${known.join(", ")}.`,
-  );
 }
