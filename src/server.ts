@@ -34,6 +34,7 @@ import { type BrokerKeys, keyOperation, openBrokerKeys } from "./server/keys.ts"
 import { listenAt, listenOnSocket } from "./server/listen.ts";
 import { connectMessaging } from "./server/messaging.ts";
 import { openPolicySource, type PolicySource } from "./server/policy-source.ts";
+import { openPolicySources } from "./server/policy-sources.ts";
 import { connectSessions } from "./server/sessions.ts";
 import { connectSpiffe } from "./server/spiffe.ts";
 import { type BrokerState, openState } from "./server/state.ts";
@@ -71,9 +72,14 @@ const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now()
  */
 export async function startServer(config: Config, options: ServerOptions): Promise<RunningServer> {
   const { log } = options;
-  const { trustDomain, issuers, policyPath, spiffe } = config;
+  const { trustDomain, issuers, policyPath, policySources, spiffe } = config;
+  const sources =
+    policySources === undefined
+      ? undefined
+      : openPolicySources({ sources: policySources, issuers, folder: join(config.dataDir, "policy-sources") });
   const policies = await openPolicySource({
     path: policyPath,
+    ...(sources === undefined ? {} : { sources }),
     issuers,
     spiffe: { trustDomain, prefixes: spiffe.prefixes },
     now: clock.now,

@@ -130,6 +130,8 @@ export interface StatusResponse {
     readonly observed: readonly string[];
     readonly shared: readonly string[];
     readonly problem?: string;
+    /** Where it is put together from several: what is in force of each, and its trouble. */
+    readonly sources?: readonly { readonly name: string; readonly version: string; readonly problem?: string }[];
   };
   readonly issuers: readonly {
     readonly name: string;

@@ -244,6 +244,8 @@ function operatorDeps(deps: SurfaceDeps): OperatorRouteDeps {
         const loaded = await policies.reload();
         await recordReload(recorder, loaded, log);
         await sessions.facts.refreshAll();
+        const problem = policies.problem();
+        if (problem !== undefined) throw new WayleaveError("policy_invalid", `In force all the same: ${problem}.`);
         return loaded.policy.version;
       } catch (error) {
         if (error instanceof WayleaveError) await recordReload(recorder, error, log);
