@@ -29,6 +29,7 @@ import { policyCheck } from "./policy-check.ts";
 import { policyDiff } from "./policy-diff.ts";
 import { policyExplain } from "./policy-explain.ts";
 import { policyLock } from "./policy-lock.ts";
+import { policyLsp } from "./policy-lsp.ts";
 import { policyTest } from "./policy-test.ts";
 import { renderEnvoyCommand } from "./render-envoy.ts";
 import { renderIstioCommand } from "./render-istio.ts";
@@ -65,6 +66,7 @@ export const commands: readonly CliCommand[] = [
   policyExplain,
   policyDiff,
   policyLock,
+  policyLsp,
   configCheck,
   configSchema,
   renderNginxCommand,
