@@ -14,6 +14,7 @@ import { healthRoutes } from "./api/health.ts";
 import { hookRoutes } from "./api/hooks.ts";
 import { keyRoutes } from "./api/keys.ts";
 import { operatorRoutes } from "./api/operator.ts";
+import { projectIdRoutes } from "./api/project-ids.ts";
 import { sessionRoutes } from "./api/session.ts";
 import { svidRoutes } from "./api/svid.ts";
 import { tokenRoutes } from "./api/token.ts";
@@ -134,6 +135,7 @@ async function serve(
       keyRoutes(keyOperation(keys, config, clock)),
       gatewayListRoutes({ gateways: () => ({ policy: parts.policy().version, gateways: feed.reports.list() }) }),
       verifyRoutes(evidence.verify),
+      projectIdRoutes(surface.projectId),
       ...messaging.operatorRoutes,
     ],
   });

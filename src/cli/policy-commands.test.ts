@@ -131,3 +131,41 @@ test("policy lock writes pins by hand, sorted, and keeps those it has", async ()
   expect(io.out()).toMatch(/wayleave\.lock: 1 project pinned\n.*wayleave\.lock: 2 projects pinned\n/);
   expect(await runCli(["policy", "lock", "--policy", file, "acme/shop"], io)).toBe(2);
 });
+
+describe("policy lock --check", () => {
+  const locked = async (pins: string, text = policy) => {
+    const io = fakeIo();
+    const file = join(io.cwd, "shop.yaml");
+    writeFileSync(file, text);
+    if (pins !== "") writeFileSync(join(io.cwd, "wayleave.lock"), `version: 1\npins: { ${pins} }\n`);
+    const status = await runCli(["policy", "lock", "--check", "--policy", file], io);
+    return { status, out: io.out(), err: io.err() };
+  };
+
+  test("says that every project named is pinned", async () => {
+    expect(await locked('gitlab/acme/shop: "1042"')).toEqual({
+      status: 0,
+      out: "1 project named, all pinned\n",
+      err: "",
+    });
+  });
+
+  test.each([
+    { pins: "", says: /gitlab\/acme\/shop is not pinned/ },
+    {
+      pins: 'gitlab/acme/app: "7"',
+      says: /acme\/shop is not pinned\ngitlab\/acme\/app is pinned, and policy names it no more/,
+    },
+    { pins: 'gitlab/acme/shop: "1042", gitlab/acme/app: "7"', says: /^gitlab\/acme\/app is pinned/ },
+  ])("refuses { $pins }: exit status 3", async ({ pins, says }) => {
+    const { status, err } = await locked(pins);
+    expect(status).toBe(3);
+    expect(err).toMatch(says);
+    expect(err).toContain("Run `wayleave policy lock` and commit it.");
+  });
+
+  test("a selector with an id, or with a glob, needs no pin", async () => {
+    const text = policy.replace("{ project: acme/shop } }\nroles", '{ project: "acme/*", project_id: "7" } }\nroles');
+    expect((await locked("", text)).status).toBe(0);
+  });
+});
