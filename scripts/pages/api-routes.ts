@@ -5,6 +5,7 @@ import { NatsBody } from "../../src/api/nats.ts";
 import { AdmissionsBody, KickBody, PassesBody, RecordsBody, TotalsBody } from "../../src/api/nats-gateway.ts";
 import { AdminBody, RenderQuery } from "../../src/api/nats-operator.ts";
 import { CanBody, EndBody, RecordsQuery, SessionsQuery } from "../../src/api/operator.ts";
+import { ProjectsBody } from "../../src/api/project-ids.ts";
 import { DecisionsQuery, LeaseBody } from "../../src/api/session.ts";
 import { GatewayBody, JwtBody, X509Body } from "../../src/api/svid.ts";
 
@@ -307,6 +308,12 @@ export const apiRoutes: Readonly<Record<Caller, readonly ApiRoute[]>> = {
       route: "POST /v1/policy/reload",
       does: "Reads the policy again; the one in force stays where it has errors.",
       gives: { json: "PolicyResponse" },
+    },
+    {
+      route: "POST /v1/projects/ids",
+      does: "Ids of project paths, for the lock file: from the CI's API, or from the first job of the path.",
+      takes: { schema: ProjectsBody },
+      gives: { json: "ProjectIdsResponse" },
     },
     { route: "GET /v1/gateways", does: "What each gateway enforces.", gives: { json: "GatewaysResponse" } },
     { route: "GET /v1/keys", does: "Signing keys, by class.", gives: { json: "KeysResponse" } },

@@ -1,6 +1,6 @@
 import { dirname, resolve } from "node:path";
+import packageJson from "../../package.json" with { type: "json" };
 import type { CliCommand } from "./command.ts";
-import { ownVersion } from "./own-version.ts";
 import { testFailures } from "./policy-check.ts";
 import { policyOptions, policyPath, readPolicy } from "./policy-source.ts";
 
@@ -24,7 +24,7 @@ export const policyLsp: CliCommand = {
     const { issuers } = await readPolicy(io, input, policy).catch(() => ({ issuers: undefined }));
     const given = { vocabulary, ...(issuers === undefined ? {} : { issuers }) };
     serveEditor(connection, {
-      version: ownVersion(),
+      version: packageJson.version,
       around: { vocabulary, issuers: issuers ?? [] },
       async filesOf(path) {
         const at = path === policy ? path : dirname(path);
