@@ -12,7 +12,7 @@ export interface DiffReport {
   readonly pinned: PolicyDiff["pinned"];
 }
 
-export function isEmptyDiff({ gains, losses, unpinned, pinned }: DiffReport): boolean {
+function isEmptyDiff({ gains, losses, unpinned, pinned }: DiffReport): boolean {
   return gains.length + losses.length + unpinned.length + pinned.length === 0;
 }
 

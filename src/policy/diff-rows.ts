@@ -115,7 +115,7 @@ function duration(seconds: number): string {
 }
 
 /** A selector in a few words: `gitlab acme/shop, ref main`. */
-export function audienceText(who: SelectorModel | undefined): string {
+function audienceText(who: SelectorModel | undefined): string {
   if (who === undefined) return "everybody";
   const { issuer, kind, fork, causedBy, clauses } = who;
   const textOf = (field: string) =>
