@@ -13,6 +13,7 @@ const all = [
   "svid",
   "exchange",
   "start",
+  "policy",
   "nats-wire",
   "nats-records",
   "nats",

@@ -14,6 +14,7 @@ import { healthRoutes } from "./api/health.ts";
 import { hookRoutes } from "./api/hooks.ts";
 import { keyRoutes } from "./api/keys.ts";
 import { operatorRoutes } from "./api/operator.ts";
+import { projectIdRoutes } from "./api/project-ids.ts";
 import { sessionRoutes } from "./api/session.ts";
 import { svidRoutes } from "./api/svid.ts";
 import { tokenRoutes } from "./api/token.ts";
@@ -35,6 +36,7 @@ import { listenAt, listenOnSocket } from "./server/listen.ts";
 import { connectMessaging } from "./server/messaging.ts";
 import { connectPeople } from "./server/people.ts";
 import { openPolicySource, type PolicySource } from "./server/policy-source.ts";
+import { openPolicySources } from "./server/policy-sources.ts";
 import { connectSessions } from "./server/sessions.ts";
 import { connectSpiffe } from "./server/spiffe.ts";
 import { type BrokerState, openState } from "./server/state.ts";
@@ -74,9 +76,14 @@ const clock: Clock = { now: () => Date.now(), monotonic: () => performance.now()
  */
 export async function startServer(config: Config, options: ServerOptions): Promise<RunningServer> {
   const { log } = options;
-  const { trustDomain, issuers, policyPath, spiffe } = config;
+  const { trustDomain, issuers, policyPath, policySources, spiffe } = config;
+  const sources =
+    policySources === undefined
+      ? undefined
+      : openPolicySources({ sources: policySources, issuers, folder: join(config.dataDir, "policy-sources") });
   const policies = await openPolicySource({
     path: policyPath,
+    ...(sources === undefined ? {} : { sources }),
     issuers,
     spiffe: { trustDomain, prefixes: spiffe.prefixes },
     now: clock.now,
@@ -135,6 +142,7 @@ async function serve(
     keyRoutes(keyOperation(keys, config, clock)),
     gatewayListRoutes({ gateways: () => ({ policy: parts.policy().version, gateways: feed.reports.list() }) }),
     verifyRoutes(evidence.verify),
+    projectIdRoutes(surface.projectId),
     ...messaging.operatorRoutes,
   ];
   const open = await publicApp(config, log, keys, state, parts, people.remote(operatorSide));

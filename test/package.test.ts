@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import packageJson from "../package.json" with { type: "json" };
+import { build } from "../scripts/build.ts";
 import { type RunningCommand, runScript, startCommand } from "./running-command.ts";
 
 /** What `npm install` would unpack, in a folder from which no library can be found: everything must be inside. */
@@ -21,6 +22,7 @@ const wayleave = () => `${process.execPath} --disable-warning=ExperimentalWarnin
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "wayleave-package-"));
   mkdirSync(join(folder, "work"));
+  await build(join(checkout, "dist")); // .npmrc runs no scripts, not even our own
   await run("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: checkout });
   await run("tar", ["-xzf", `wayleave-${packageJson.version}.tgz`], { cwd: folder });
 });

@@ -6,6 +6,7 @@ import { AdmissionsBody, KickBody, PassesBody, RecordsBody, TotalsBody } from ".
 import { AdminBody, RenderQuery } from "../../src/api/nats-operator.ts";
 import { CanBody, EndBody, RecordsQuery, SessionsQuery } from "../../src/api/operator.ts";
 import { SignInBody } from "../../src/api/people.ts";
+import { ProjectsBody } from "../../src/api/project-ids.ts";
 import { DecisionsQuery, LeaseBody } from "../../src/api/session.ts";
 import { GatewayBody, JwtBody, X509Body } from "../../src/api/svid.ts";
 
@@ -324,6 +325,12 @@ export const apiRoutes: Readonly<Record<Caller, readonly ApiRoute[]>> = {
       route: "POST /v1/policy/reload",
       does: "Reads the policy again; the one in force stays where it has errors.",
       gives: { json: "PolicyResponse" },
+    },
+    {
+      route: "POST /v1/projects/ids",
+      does: "Ids of project paths, for the lock file: from the CI's API, or from the first job of the path.",
+      takes: { schema: ProjectsBody },
+      gives: { json: "ProjectIdsResponse" },
     },
     { route: "GET /v1/gateways", does: "What each gateway enforces.", gives: { json: "GatewaysResponse" } },
     { route: "GET /v1/keys", does: "Signing keys, by class.", gives: { json: "KeysResponse" } },

@@ -123,6 +123,19 @@ export interface CanResponse {
   readonly decision: Decision;
 }
 
+/** What is known of the ids of project paths, in the order asked. */
+export interface ProjectIdsResponse {
+  readonly projects: readonly {
+    /** `<issuer>/<path>`, as asked. */
+    readonly project: string;
+    /** Of the CI's API, or where there is no credential of its first job here. */
+    readonly id?: string;
+    readonly from?: "api" | "first job";
+    /** Why no id is known, or why the one there is must not be pinned unseen. */
+    readonly problem?: string;
+  }[];
+}
+
 export interface StatusResponse {
   readonly version: string;
   readonly policy: {
@@ -131,6 +144,8 @@ export interface StatusResponse {
     readonly observed: readonly string[];
     readonly shared: readonly string[];
     readonly problem?: string;
+    /** Where it is put together from several: what is in force of each, and its trouble. */
+    readonly sources?: readonly { readonly name: string; readonly version: string; readonly problem?: string }[];
   };
   readonly issuers: readonly {
     readonly name: string;

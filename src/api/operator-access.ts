@@ -24,6 +24,7 @@ export const operatorAccess: Readonly<Record<string, Access>> = {
   "POST /v1/sessions/:id/end": { role: "operator", action: "session end" },
   "POST /v1/can": { role: "viewer", action: "policy can", asks: true },
   "POST /v1/policy/reload": { role: "operator", action: "policy reload" },
+  "POST /v1/projects/ids": { role: "operator", action: "policy lock", asks: true },
   "GET /v1/gateways": { role: "viewer", action: "gateway list" },
   "GET /v1/nats": { role: "viewer", action: "nats status" },
   "GET /v1/gateways/:name/nats": { role: "operator", action: "render nats" },

@@ -58,6 +58,8 @@ export interface CiApi {
   jobStatus(identity: JobIdentity): Promise<JobStatus>;
   /** The named facts that could be established; a name left out is missing. */
   facts(identity: JobIdentity, names: readonly string[]): Promise<Readonly<Record<string, FactValue>>>;
+  /** Id of the project that has this path now; undefined where the credential sees none. */
+  projectId?(path: string): Promise<string | undefined>;
 }
 
 export interface CiApiOptions {

@@ -1,3 +1,4 @@
+import { WayleaveError } from "../core/errors.ts";
 import type { CommandIo } from "./command-io.ts";
 
 /** One command as data: help, reference page and parser all come from it. */
@@ -79,4 +80,21 @@ export function configPath(io: Pick<CommandIo, "env">, input: Input): string {
 /** Data for programs: one JSON value and a line break. */
 export function printJson(io: Pick<CommandIo, "stdout">, value: unknown): void {
   io.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** The word given for an option, one of those it knows. Throws `invalid_request` for another. */
+export function oneOf<const T extends string>(
+  input: Input,
+  key: string,
+  option: string,
+  known: readonly T[],
+): T | undefined {
+  const given = input.text(key);
+  if (given === undefined) return undefined;
+  const found = known.find((word) => word === given);
+  if (found !== undefined) return found;
+  throw new WayleaveError(
+    "invalid_request",
+    `--${option} ${JSON.stringify(given)} is not known. Say ${known.join(", ")}.`,
+  );
 }

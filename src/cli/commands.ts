@@ -30,8 +30,10 @@ import { peopleEnd } from "./people-end.ts";
 import { peopleList } from "./people-list.ts";
 import { policyCan } from "./policy-can.ts";
 import { policyCheck } from "./policy-check.ts";
+import { policyDiff } from "./policy-diff.ts";
 import { policyExplain } from "./policy-explain.ts";
 import { policyLock } from "./policy-lock.ts";
+import { policyLsp } from "./policy-lsp.ts";
 import { policyTest } from "./policy-test.ts";
 import { renderEnvoyCommand } from "./render-envoy.ts";
 import { renderIstioCommand } from "./render-istio.ts";
@@ -72,7 +74,9 @@ export const commands: readonly CliCommand[] = [
   policyTest,
   policyCan,
   policyExplain,
+  policyDiff,
   policyLock,
+  policyLsp,
   configCheck,
   configSchema,
   renderNginxCommand,

@@ -61,6 +61,18 @@ describe("policy check", () => {
   });
 });
 
+test("policy check speaks to code scanning and to GitLab, with the same exit status", async () => {
+  const wrong = policy.replace("for: [shop]", "for: [shpo]");
+  const sarif = await typed(wrong, "policy", "check", "POLICY", "--format", "sarif");
+  expect([sarif.status, sarif.err]).toEqual([2, ""]);
+  expect(JSON.parse(sarif.out)).toMatchObject({ version: "2.1.0", runs: [{ results: [{ ruleId: "who_unknown" }] }] });
+  const quality = await typed(wrong, "policy", "check", "POLICY", "--format", "codequality");
+  expect([quality.status, JSON.parse(quality.out)]).toMatchObject([2, [{ check_name: "who_unknown" }]]);
+  const none = await typed(policy, "policy", "check", "POLICY", "--format", "codequality");
+  expect([none.status, none.out]).toEqual([0, "[]\n"]);
+  expect((await typed(policy, "policy", "check", "POLICY", "--format", "xml")).status).toBe(2);
+});
+
 test("policy test names each test and what failed", async () => {
   const good = await typed(policy, "policy", "test", "POLICY");
   expect([good.status, good.out]).toEqual([0, "pass  the shop reads\n1 passed, 0 failed\n"]);
@@ -118,4 +130,42 @@ test("policy lock writes pins by hand, sorted, and keeps those it has", async ()
   expect(await runCli(["policy", "lock", "--policy", file, "gitlab/acme/app=7"], io)).toBe(0);
   expect(io.out()).toMatch(/wayleave\.lock: 1 project pinned\n.*wayleave\.lock: 2 projects pinned\n/);
   expect(await runCli(["policy", "lock", "--policy", file, "acme/shop"], io)).toBe(2);
+});
+
+describe("policy lock --check", () => {
+  const locked = async (pins: string, text = policy) => {
+    const io = fakeIo();
+    const file = join(io.cwd, "shop.yaml");
+    writeFileSync(file, text);
+    if (pins !== "") writeFileSync(join(io.cwd, "wayleave.lock"), `version: 1\npins: { ${pins} }\n`);
+    const status = await runCli(["policy", "lock", "--check", "--policy", file], io);
+    return { status, out: io.out(), err: io.err() };
+  };
+
+  test("says that every project named is pinned", async () => {
+    expect(await locked('gitlab/acme/shop: "1042"')).toEqual({
+      status: 0,
+      out: "1 project named, all pinned\n",
+      err: "",
+    });
+  });
+
+  test.each([
+    { pins: "", says: /gitlab\/acme\/shop is not pinned/ },
+    {
+      pins: 'gitlab/acme/app: "7"',
+      says: /acme\/shop is not pinned\ngitlab\/acme\/app is pinned, and policy names it no more/,
+    },
+    { pins: 'gitlab/acme/shop: "1042", gitlab/acme/app: "7"', says: /^gitlab\/acme\/app is pinned/ },
+  ])("refuses { $pins }: exit status 3", async ({ pins, says }) => {
+    const { status, err } = await locked(pins);
+    expect(status).toBe(3);
+    expect(err).toMatch(says);
+    expect(err).toContain("Run `wayleave policy lock` and commit it.");
+  });
+
+  test("a selector with an id, or with a glob, needs no pin", async () => {
+    const text = policy.replace("{ project: acme/shop } }\nroles", '{ project: "acme/*", project_id: "7" } }\nroles');
+    expect((await locked("", text)).status).toBe(0);
+  });
 });

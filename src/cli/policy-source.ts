@@ -1,10 +1,12 @@
-import { relative } from "node:path";
+import { relative, resolve } from "node:path";
 import { WayleaveError } from "../core/errors.ts";
 import type { IssuerType, Vocabulary } from "../core/identity.ts";
 import type { Diagnostic, PolicyModel } from "../policy/model.ts";
 import type { Policy } from "../policy/policy.ts";
+import type { PolicySourceTexts } from "../policy/sources.ts";
 import { type CliWord, configOption, configPath, type Input } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
+import { isRevision, readRevision } from "./policy-revision.ts";
 import { painter } from "./terminal.ts";
 
 export const policyArgument: CliWord = {
@@ -22,7 +24,7 @@ export interface ReadPolicy {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-export interface CompiledPolicy {
+export interface CompiledPolicy extends Pick<ReadPolicy, "issuers"> {
   readonly model: PolicyModel;
   readonly policy: Policy;
   readonly vocabulary: Vocabulary;
@@ -44,10 +46,36 @@ export async function readPolicy(io: CommandIo, input: Input, path: string): Pro
     import("../policy/parse.ts"),
     import("../ci/providers.ts"),
   ]);
-  const { files, lock } = await readPolicyFiles(path, fromHere(path));
   const issuers = await configuredIssuers(io, input);
-  const parsed = parsePolicy({ files, vocabulary, issuers, ...(lock === undefined ? {} : { lock }) });
-  return { files, issuers, ...parsed };
+  const given = { vocabulary, issuers };
+  const sources = await configuredSources(io, input, path);
+  if (sources !== undefined) return { issuers, ...(await import("../policy/sources.ts")).judgeSources(sources, given) };
+  const { files, lock } = isRevision(path)
+    ? await readRevision(path, fromHere(await policyPath(io, input, undefined)), io.cwd)
+    : await readPolicyFiles(path, fromHere(path));
+  return { files, issuers, ...parsePolicy({ files, ...given, ...(lock === undefined ? {} : { lock }) }) };
+}
+
+/** A configuration stands for the sources that it lists. Undefined where the path is a policy itself. */
+async function configuredSources(
+  io: CommandIo,
+  input: Input,
+  path: string,
+): Promise<readonly PolicySourceTexts[] | undefined> {
+  const config = configPath(io, input);
+  if (resolve(path) !== resolve(config)) return undefined;
+  const [{ locateConfig }, { readPolicyFiles }] = await Promise.all([
+    import("../config/locate.ts"),
+    import("../config/policy-files.ts"),
+  ]);
+  const { policySources = [] } = locateConfig(config);
+  return Promise.all(
+    policySources.map(async ({ name, path: at, bounds }) => ({
+      name,
+      ...(await readPolicyFiles(at, fromHere(at))),
+      ...(bounds === undefined ? {} : { bounds }),
+    })),
+  );
 }
 
 /** The path as somebody who stands in the working folder would write it. */
@@ -68,7 +96,7 @@ export async function compilePolicy(io: CommandIo, input: Input, path: string): 
     await printDiagnostics(io, read);
     throw new WayleaveError("policy_invalid", `${path} has errors; they are listed above. Correct them and retry.`);
   }
-  return { model, policy: compile(model, vocabulary), vocabulary };
+  return { model, policy: compile(model, vocabulary), vocabulary, issuers: read.issuers };
 }
 
 /** Findings on stderr, each with the text it is about. */

@@ -68,8 +68,12 @@ export function summary(config: Config, url: string, adminSocket: string, status
     ...issuers.map((issuer) => ({ label: "trusts", text: `${issuer.name}  ${issuer.url}  ${knownKeys(issuer)}` })),
     {
       label: "policy",
-      text: `${policy.version}${policy.problem === undefined ? "" : `; what is on disk was refused: ${policy.problem}`}`,
+      text: `${policy.version}${policy.problem === undefined || policy.sources ? "" : `; what is on disk was refused: ${policy.problem}`}`,
     },
+    ...(policy.sources ?? []).map(({ name, version, problem }) => ({
+      label: "source",
+      text: `${name}  ${version}${problem === undefined ? "" : `; ${problem}`}`,
+    })),
     ...config.gateways.map((gateway) => ({
       label: "enforces",
       text: `${enforced(gateway.targets, policy.observed)}  at ${gateway.name} (${gateway.kind})`,

@@ -19,6 +19,7 @@ export function crossChecks(document: ConfigDocument): readonly Diagnostic[] {
     ...listenCheck(document, asMap(root.listen)),
     ...duplicateNames(document, ["issuers"], issuers),
     ...duplicateNames(document, ["gateways"], gateways),
+    ...duplicateNames(document, ["policy", "sources"], asList(asMap(root.policy).sources)),
     ...gateways.flatMap((gateway, at) => gatewayChecks(document, ["gateways", at], gateway, gateways, root)),
     ...spiffeChecks(document, asMap(root.spiffe), root.trust_domain),
     ...issuers.flatMap((issuer, at) => issuerChecks(document, ["issuers", at], issuer)),

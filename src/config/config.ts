@@ -11,8 +11,10 @@ export interface Config {
   readonly listen: ListenConfig;
   /** Absolute path of the data folder; may not exist yet. */
   readonly dataDir: string;
-  /** Absolute path of the policy file or folder. */
+  /** Absolute path of the policy file or folder; of this configuration's own file where it lists sources. */
   readonly policyPath: string;
+  /** Absent: one policy without bounds. */
+  readonly policySources?: readonly PolicySourceConfig[];
   readonly keys: {
     /** 32 bytes, base64. */
     readonly encryptionKey: string;
@@ -25,6 +27,19 @@ export interface Config {
   readonly people?: PeopleConfig;
   readonly durable: "within_50ms" | "before_answer";
   readonly log: { readonly level: "debug" | "info" | "warn" | "error" };
+}
+
+/** One of several places that a policy is put together from. */
+export interface PolicySourceConfig {
+  readonly name: string;
+  /** Absolute. */
+  readonly path: string;
+  /** Absent: it may say anything. */
+  readonly bounds?: {
+    readonly projects: readonly string[];
+    readonly targets: readonly string[];
+    readonly hosts: readonly string[];
+  };
 }
 
 export interface ListenConfig {

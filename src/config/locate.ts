@@ -3,12 +3,16 @@ import { dirname, resolve } from "node:path";
 import { parseDocument } from "yaml";
 import { WayleaveError } from "../core/errors.ts";
 import { type IssuerType, issuerTypes } from "../core/identity.ts";
+import type { PolicySourceConfig } from "./config.ts";
+import { boundsOf, type WrittenSource } from "./source-bounds.ts";
 
 /** What a command that only talks to a running broker needs of its configuration. */
 export interface Located {
   readonly file: string;
   readonly dataDir: string;
+  /** The configuration's own file where it lists several sources. */
   readonly policyPath: string;
+  readonly policySources?: readonly PolicySourceConfig[];
 }
 
 /**
@@ -31,7 +35,29 @@ export function locateConfig(path: string): Located {
     const found: unknown = doc.get(key);
     return resolve(dirname(file), typeof found === "string" ? found : otherwise);
   };
-  return { file, dataDir: value("data", "./data"), policyPath: value("policy", "./policy") };
+  const dataDir = value("data", "./data");
+  const policy = (doc.toJS({ maxAliasCount: 0 }) as { policy?: unknown } | null)?.policy;
+  if (typeof policy !== "object" || policy === null) return { file, dataDir, policyPath: value("policy", "./policy") };
+  const policySources = readSources(policy, path).map((source) => ({
+    name: source.name,
+    path: resolve(dirname(file), source.path),
+    ...boundsOf(source),
+  }));
+  return { file, dataDir, policyPath: file, policySources };
+}
+
+/** Strictly, though not with the schema: bounds that cannot be read must not be none. */
+function readSources({ sources }: { readonly sources?: unknown }, path: string): readonly WrittenSource[] {
+  const isList = (value: unknown) =>
+    value === undefined || (Array.isArray(value) && value.every((item) => typeof item === "string"));
+  const isSource = (source: Partial<Record<string, unknown>> | null): boolean => {
+    const { name, path: at, projects, targets, hosts, ...others } = source ?? {};
+    if (typeof name !== "string" || typeof at !== "string" || Object.keys(others).length > 0) return false;
+    return isList(projects) && isList(targets) && isList(hosts);
+  };
+  if (Array.isArray(sources) && sources.length > 0 && sources.every(isSource)) return sources;
+  const detail = `The policy sources of ${path} are not understood; \`wayleave config check\` says why.`;
+  throw new WayleaveError("config_invalid", detail);
 }
 
 /** Names and types of a configuration's issuers, for checking a policy; without a configuration, one of each type. */

@@ -8,6 +8,7 @@ import { resolvePeople } from "./people.ts";
 import { Reader, type Surroundings } from "./reader.ts";
 import { resolveGateway } from "./resolve-gateway.ts";
 import type { ConfigFile } from "./schema.ts";
+import { boundsOf } from "./source-bounds.ts";
 
 /** Fills defaults, reads secrets and files, and turns snake_case into camelCase: the only place that does. */
 export function resolveConfig(
@@ -18,8 +19,7 @@ export function resolveConfig(
 ): { readonly config: Config; readonly problems: readonly Diagnostic[] } {
   const read = new Reader(dirname(path), document, around);
   const listen = resolveListen(raw.listen, read);
-  const policyPath = read.absolute(raw.policy ?? "./policy");
-  read.mustExist(policyPath, ["policy"]);
+  const { policyPath, policySources } = resolvePolicy(raw.policy, path, read);
   const config: Config = {
     file: path,
     issuer: raw.issuer,
@@ -27,6 +27,7 @@ export function resolveConfig(
     listen,
     dataDir: read.absolute(raw.data ?? "./data"),
     policyPath,
+    ...(policySources === undefined ? {} : { policySources }),
     keys: { encryptionKey: encryptionKey(raw, read) },
     sessions: { maxMs: ms(raw.sessions?.max ?? "6h"), tokenTtlMs: ms(raw.sessions?.token_ttl ?? "5m") },
     issuers: raw.issuers.map((issuer, at) => resolveIssuer(issuer, raw.issuer, ["issuers", at], read)),
@@ -37,6 +38,25 @@ export function resolveConfig(
     log: { level: raw.log?.level ?? "info" },
   };
   return { config, problems: read.problems };
+}
+
+/** A source need not be there yet: its last good version may be. */
+function resolvePolicy(
+  policy: ConfigFile["policy"],
+  file: string,
+  read: Reader,
+): Pick<Config, "policyPath" | "policySources"> {
+  if (typeof policy === "object") {
+    const policySources = policy.sources.map((source) => ({
+      name: source.name,
+      path: read.absolute(source.path),
+      ...boundsOf(source),
+    }));
+    return { policyPath: file, policySources };
+  }
+  const policyPath = read.absolute(policy ?? "./policy");
+  read.mustExist(policyPath, ["policy"]);
+  return { policyPath };
 }
 
 function encryptionKey(raw: ConfigFile, read: Reader): string {

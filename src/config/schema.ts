@@ -3,6 +3,7 @@ import { issuerTypes } from "../core/identity.ts";
 import { address, describedFile, duration, name, secret, secretFile, Tls, url } from "./fields.ts";
 import { Gateway } from "./gateways.ts";
 import { People } from "./people.ts";
+import { PolicySource, sourcesDoc } from "./policy-sources.ts";
 
 const Webhook = z.strictObject({
   name: name("Last part of the webhook's address, `/hooks/<issuer>/<name>`. 1 to 16 of a-z, 0-9 and -."),
@@ -157,9 +158,13 @@ export const ConfigFile = z.strictObject({
     .describe("SPIFFE trust domain: `sub` of every token is `spiffe://<trust domain>/ci/…`."),
   listen: Listen.describe("Where the broker listens.").optional(),
   data: describedFile("Folder for journal, index, keys and the operators' socket. Default: ./data.").optional(),
-  policy: describedFile(
-    "Policy file, or folder of *.yaml files; `wayleave.lock` stands beside them. Default: ./policy.",
-  ).optional(),
+  policy: z
+    .union([
+      describedFile("Policy file, or folder of *.yaml files; `wayleave.lock` stands beside them."),
+      z.strictObject({ sources: z.array(PolicySource).min(1, "must name at least one source").describe(sourcesDoc) }),
+    ])
+    .describe("Where policy is: one file or folder, or several sources. Default: ./policy.")
+    .optional(),
   keys: Keys.describe("What encrypts the private keys at rest. There is no default."),
   sessions: Sessions.describe("How long things live.").optional(),
   issuers: z.array(Issuer).min(1, "must name at least one issuer").describe("The CIs whose jobs may come."),

@@ -3,10 +3,11 @@ import { checkEvents } from "./check-event.ts";
 import type { Findings } from "./findings.ts";
 import type { Pins } from "./lock.ts";
 import type { EventModel, Place, RoleModel, SelectorClause, SelectorModel, StringPattern } from "./model.ts";
+import { hasId, issuersOf, selectorProjects } from "./named-projects.ts";
 import { startedProject } from "./parse-event-start.ts";
 import { matchesPattern } from "./parse-glob.ts";
 import { splitOutside } from "./parse-template.ts";
-import type { NamedTarget, PolicyInput, PolicyParts, Reading } from "./reading.ts";
+import type { NamedTarget, PolicyInput, PolicyParts } from "./reading.ts";
 
 export interface PolicyCheck extends PolicyParts {
   readonly pins: Pins;
@@ -165,9 +166,9 @@ function checkPins(check: PolicyCheck): void {
   for (const event of events) checkStartPin(event, check);
   for (const selector of selectorsOf(check).keys()) {
     if (selector.issuer === undefined || hasId(selector)) continue;
-    const names = (input.issuers ?? []).filter((one) => one.name === selector.issuer || one.type === selector.issuer);
-    const issuers = names.length > 0 ? names.map((one) => one.name) : [selector.issuer];
-    for (const { path, place } of projectPaths(selector, reading)) {
+    const issuers = issuersOf(selector, input.issuers ?? []);
+    for (const { path, value } of selectorProjects(selector)) {
+      const place = reading.places.get(value) ?? selector.place;
       const missing = issuers.filter((issuer) => !Object.hasOwn(pins, `${issuer}/${path}`));
       if (missing.length === 0) continue;
       const message = `${path} is not pinned to its id`;
@@ -182,27 +183,6 @@ function checkStartPin({ start, place }: EventModel, { pins, findings }: PolicyC
   if (/^\d+$/.test(path) || Object.hasOwn(pins, `${start.issuer}/${path}`)) return;
   const help = `add "${start.issuer}/${path}" to the lock file`;
   findings.warn("project_unpinned", place, `${path} is not pinned to its id`, { help });
-}
-
-/** True where the selector names a project by an id already: GitLab's project, Buildkite's pipeline. */
-function hasId(selector: SelectorModel): boolean {
-  return selector.clauses.some((clause) => clause.field === "project_id" || clause.field === "pipeline_id");
-}
-
-/** Project paths a selector spells out: `project`, or Buildkite's organization and pipeline. */
-function projectPaths(selector: SelectorModel, reading: Reading): { readonly path: string; readonly place: Place }[] {
-  const exact = (field: string) => {
-    const clause = selector.clauses.find((one) => one.field === field);
-    return (clause?.values ?? []).flatMap((value) => {
-      if (typeof value !== "object" || value.kind !== "exact") return [];
-      return [{ text: value.text, place: reading.places.get(value) ?? selector.place }];
-    });
-  };
-  const projects = exact("project").map(({ text, place }) => ({ path: text, place }));
-  const pipelines = exact("organization").flatMap((organization) =>
-    exact("pipeline").map(({ text, place }) => ({ path: `${organization.text}/${text}`, place })),
-  );
-  return [...projects, ...pipelines];
 }
 
 const maxSubjectBytes = 127;

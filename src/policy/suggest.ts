@@ -26,6 +26,11 @@ export function didYouMean(word: string, candidates: readonly string[]): string 
   return `known: ${candidates.join(", ")}`;
 }
 
+/** The name that a help line of `didYouMean` proposes; what a quick fix puts in. */
+export function proposedIn(help: string): string | undefined {
+  return /^did you mean "(.*)"\?$/.exec(help)?.[1];
+}
+
 /** Optimal string alignment distance, three rows at a time; something beyond `bound` where it is certain to be beyond it. */
 function editDistance(a: string, b: string, bound: number): number {
   let before: number[] = [];

@@ -18,6 +18,8 @@ export interface ConnectedIssuer {
   readonly keys: KeySource;
   readonly access: IssuerAccess;
   readonly hooks: readonly RegisteredHook[];
+  /** Present with an API credential: id of the project that has a path now. Rejects `ci_api_unreachable`. */
+  readonly projectId?: (path: string) => Promise<string | undefined>;
   /** Present with a credential to start pipelines. */
   readonly starter?: PipelineStarter;
 }
@@ -75,6 +77,7 @@ function connect(config: IssuerConfig, clock: Clock, pathOf: PathOf): ConnectedI
     url,
     provider,
     keys,
+    ...(api?.projectId === undefined ? {} : { projectId: api.projectId }),
     ...(config.start === undefined
       ? {}
       : {

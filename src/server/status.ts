@@ -14,6 +14,7 @@ export function brokerStatus(deps: {
 }): StatusResponse {
   const { policy, loadedAt } = deps.policies.current();
   const problem = deps.policies.problem();
+  const sources = deps.policies.sources();
   const targets = [...policy.targets.values()];
   let active = 0;
   let suspended = 0;
@@ -31,6 +32,7 @@ export function brokerStatus(deps: {
       observed: targets.filter((target) => target.mode === "observe").map((target) => target.name),
       shared: targets.filter((target) => target.sharesRoutes).map((target) => target.name),
       ...(problem === undefined ? {} : { problem }),
+      ...(sources === undefined ? {} : { sources }),
     },
     issuers: deps.issuers.map(({ name, url, keys }) => {
       const known = keys.status();

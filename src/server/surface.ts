@@ -3,6 +3,7 @@ import type { StatusResponse } from "../api/contract.ts";
 import type { HookRouteDeps } from "../api/hooks.ts";
 import type { OperatorRouteDeps } from "../api/operator.ts";
 import { sessionSummary } from "../api/present.ts";
+import type { ProjectIdOf } from "../api/project-ids.ts";
 import type { SessionRouteDeps } from "../api/session.ts";
 import type { TokenRouteDeps } from "../api/token.ts";
 import type { Config } from "../config/config.ts";
@@ -22,6 +23,7 @@ import type { RecordFilter } from "../store/ports.ts";
 import type { ConnectedIssuer } from "./issuers.ts";
 import type { BrokerKeys } from "./keys.ts";
 import { type LoadedPolicy, PolicyRefused, type PolicySource } from "./policy-source.ts";
+import { projectIds } from "./project-ids.ts";
 import type { SessionServices } from "./sessions.ts";
 
 /** Reads of the audit log, over everything durable so far. */
@@ -59,8 +61,15 @@ export function connectSurface(deps: SurfaceDeps): {
   readonly session: SessionRouteDeps;
   readonly hooks: HookRouteDeps;
   readonly operator: OperatorRouteDeps;
+  readonly projectId: ProjectIdOf;
 } {
-  return { token: tokenDeps(deps), session: sessionDeps(deps), hooks: hookDeps(deps), operator: operatorDeps(deps) };
+  return {
+    token: tokenDeps(deps),
+    session: sessionDeps(deps),
+    hooks: hookDeps(deps),
+    operator: operatorDeps(deps),
+    projectId: projectIds(deps.issuers, deps.table),
+  };
 }
 
 function proofDeps({ config, proofs, clock }: SurfaceDeps) {
@@ -244,6 +253,8 @@ function operatorDeps(deps: SurfaceDeps): OperatorRouteDeps {
         const loaded = await policies.reload();
         await recordReload(recorder, loaded, log);
         await sessions.facts.refreshAll();
+        const problem = policies.problem();
+        if (problem !== undefined) throw new WayleaveError("policy_invalid", `In force all the same: ${problem}.`);
         return loaded.policy.version;
       } catch (error) {
         if (error instanceof WayleaveError) await recordReload(recorder, error, log);

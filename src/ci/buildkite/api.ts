@@ -29,7 +29,19 @@ export function buildkiteApi(options: CiApiOptions): CiApi {
   return {
     jobStatus: (identity) => jobStatus(ask, identity),
     facts: async () => ({}),
+    projectId: (path) => pipelineId(ask, path),
   };
+}
+
+const Pipeline = z.object({ id: z.string().min(1).max(64), slug: z.string() });
+
+/** Needs `read_pipelines` beside what job look-ups need. */
+async function pipelineId(ask: AskApi, path: string): Promise<string | undefined> {
+  const [organization = "", slug = ""] = path.split("/");
+  const answer = await ask(`/organizations/${encodeURIComponent(organization)}/pipelines/${encodeURIComponent(slug)}`);
+  if (!answer.found) return undefined;
+  const pipeline = readAnswer(Pipeline, answer.body, "Buildkite", "pipeline");
+  return pipeline.slug === slug ? pipeline.id : undefined;
 }
 
 async function jobStatus(ask: AskApi, identity: JobIdentity): Promise<JobStatus> {

@@ -103,3 +103,21 @@ describe("environment facts", () => {
     });
   });
 });
+
+test.each([
+  { what: "the project of that path", answer: { id: 1042, path_with_namespace: "acme/shop" }, id: "1042" },
+  { what: "a project that was renamed", answer: { id: 1042, path_with_namespace: "acme/store" }, id: undefined },
+  { what: "a path in another case", answer: { id: 1042, path_with_namespace: "Acme/shop" }, id: undefined },
+  { what: "nothing", answer: undefined, id: undefined },
+])("a path is the id of $what", async ({ answer, id }) => {
+  const { api } = setUp(answer === undefined ? {} : { "/projects/acme%2Fshop": answer });
+  expect(await api.projectId?.("acme/shop")).toBe(id);
+});
+
+test.each([{ id: "1042", path_with_namespace: "acme/shop" }, { id: 0, path_with_namespace: "acme/shop" }, [], {}])(
+  "an answer that is no project is an outage: %j",
+  async (answer) => {
+    const { api } = setUp({ "/projects/acme%2Fshop": answer });
+    await expect(api.projectId?.("acme/shop")).rejects.toMatchObject({ code: "ci_api_unreachable" });
+  },
+);

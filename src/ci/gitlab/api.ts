@@ -37,7 +37,18 @@ export function gitlabApi(options: CiApiOptions): CiApi {
       const known: Readonly<Record<string, FactValue>> = { ...change, ...environment };
       return Object.fromEntries(Object.entries(known).filter(([name]) => names.includes(name)));
     },
+    projectId: (path) => projectId(ask, path),
   };
+}
+
+const Project = z.object({ id: z.int().positive(), path_with_namespace: z.string() });
+
+/** GitLab answers for an old path of a renamed project too, and in any case: only the path itself counts. */
+async function projectId(ask: AskApi, path: string): Promise<string | undefined> {
+  const answer = await ask(`/projects/${encodeURIComponent(path)}`);
+  if (!answer.found) return undefined;
+  const project = readAnswer(Project, answer.body, "GitLab", "project");
+  return project.path_with_namespace === path ? String(project.id) : undefined;
 }
 
 async function jobStatus(ask: AskApi, identity: JobIdentity): Promise<JobStatus> {
