@@ -184,12 +184,14 @@ function checkStartPin({ start, place }: EventModel, { pins, findings }: PolicyC
   findings.warn("project_unpinned", place, `${path} is not pinned to its id`, { help });
 }
 
-/** True where the selector names a project by an id already: GitLab's project, Buildkite's pipeline. */
+const idFields: ReadonlySet<string> = new Set(["project_id", "pipeline_id", "repository_id"]);
+
+/** True where the selector names a project by an id already: GitLab's project, Buildkite's pipeline, GitHub's repository. */
 function hasId(selector: SelectorModel): boolean {
-  return selector.clauses.some((clause) => clause.field === "project_id" || clause.field === "pipeline_id");
+  return selector.clauses.some((clause) => idFields.has(clause.field));
 }
 
-/** Project paths a selector spells out: `project`, or Buildkite's organization and pipeline. */
+/** Project paths a selector spells out: `project`, `repository`, or Buildkite's organization and pipeline. */
 function projectPaths(selector: SelectorModel, reading: Reading): { readonly path: string; readonly place: Place }[] {
   const exact = (field: string) => {
     const clause = selector.clauses.find((one) => one.field === field);
@@ -198,7 +200,7 @@ function projectPaths(selector: SelectorModel, reading: Reading): { readonly pat
       return [{ text: value.text, place: reading.places.get(value) ?? selector.place }];
     });
   };
-  const projects = exact("project").map(({ text, place }) => ({ path: text, place }));
+  const projects = [...exact("project"), ...exact("repository")].map(({ text, place }) => ({ path: text, place }));
   const pipelines = exact("organization").flatMap((organization) =>
     exact("pipeline").map(({ text, place }) => ({ path: `${organization.text}/${text}`, place })),
   );
