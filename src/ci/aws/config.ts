@@ -10,7 +10,10 @@ export const Aws = z.strictObject({
     .array(
       z
         .string()
-        .regex(/^https?:\/\/[a-z0-9.:-]+$/, "must be an address such as https://sts.eu-central-1.amazonaws.com"),
+        .regex(
+          /^(https:\/\/[a-z0-9.-]+|http:\/\/(127\.0\.0\.1|localhost))(:\d{1,5})?$/,
+          "must be an address such as https://sts.eu-central-1.amazonaws.com",
+        ),
     )
     .min(1)
     .describe(

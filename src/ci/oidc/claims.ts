@@ -30,7 +30,6 @@ export function readOidcClaims(payload: Payload, config: OidcConfig): OidcClaims
   const mappedId = claims.project_id === undefined ? undefined : (text("project_id") ?? missing(claims.project_id));
   const job = textAt(payload, claims.job ?? "jti") ?? missing(claims.job ?? "jti");
   const projectId = mappedId === undefined ? idOfName(project) : plainId(mappedId, claims.project_id);
-  const own = plainText(job);
   const ref = refOf(text("ref"), text("ref_type"));
   const sha = commitSha.safeParse(text("sha"));
   const roles = listAt(payload, claims.roles);
@@ -38,8 +37,8 @@ export function readOidcClaims(payload: Payload, config: OidcConfig): OidcClaims
     project,
     projectId,
     // Some CIs count jobs within each project.
-    job: `${projectId}:${own}`,
-    pipeline: plainText(text("pipeline") ?? job),
+    job: `${projectId}:${job}`,
+    pipeline: text("pipeline") ?? job,
     ...(ref === undefined ? {} : { ref }),
     ...(sha.success ? { sha: sha.data } : {}),
     ...(roles === undefined ? {} : { roles }),
@@ -68,7 +67,7 @@ function textAt(payload: Payload, claim: string | readonly string[] | undefined)
   const value = valueAt(payload, claim);
   if (value === undefined || value === null || value === "") return undefined;
   const read = claimText.safeParse(Number.isSafeInteger(value) ? String(value) : value);
-  if (read.success) return read.data;
+  if (read.success) return withoutBraces(read.data);
   throw refused(`The token's claim ${shown(claim)} is no plain text or whole number, as its mapping needs.`);
 }
 
@@ -93,12 +92,11 @@ function valueAt(payload: Payload, claim: string | readonly string[] | undefined
 }
 
 /** Bitbucket wraps its UUIDs in braces, which a SPIFFE ID cannot hold. */
-function plainText(value: string): string {
+function withoutBraces(value: string): string {
   return /^\{([0-9a-f-]{36})\}$/.exec(value)?.[1] ?? value;
 }
 
-function plainId(value: string, claim: string | readonly string[] | undefined): string {
-  const id = plainText(value);
+function plainId(id: string, claim: string | readonly string[] | undefined): string {
   if (/^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$/.test(id)) return id;
   throw refused(
     `The token's claim ${shown(claim)} is no id of 1 to 64 of A-Z, a-z, 0-9, ., _ and -; leave project_id out, and one is made from the name.`,
