@@ -2,8 +2,11 @@ import type { IssuerType, SelectorField, Vocabulary } from "../core/identity.ts"
 import type { AwsConfig } from "./aws/config.ts";
 import { awsFields } from "./aws/principal.ts";
 import { awsProvider } from "./aws/provider.ts";
+import { buildkiteFields } from "./buildkite/attributes.ts";
 import { buildkite } from "./buildkite/provider.ts";
+import { githubFields } from "./github/attributes.ts";
 import { github } from "./github/provider.ts";
+import { gitlabFields } from "./gitlab/attributes.ts";
 import { gitlab } from "./gitlab/provider.ts";
 import type { OidcConfig } from "./oidc/config.ts";
 import { oidcFields, oidcProvider } from "./oidc/provider.ts";
@@ -42,9 +45,9 @@ export function providerOf(settings: ProviderSettings): Provider | undefined {
 
 /** Selector fields by issuer type, for the policy checker: those of the CI's claims, and what the exchange itself proves. */
 export const vocabulary = {
-  gitlab: { ...gitlab.fields, ...provenFields },
-  buildkite: { ...buildkite.fields, ...provenFields },
-  github: { ...github.fields, ...provenFields },
+  gitlab: { ...gitlabFields, ...provenFields },
+  buildkite: { ...buildkiteFields, ...provenFields },
+  github: { ...githubFields, ...provenFields },
   oidc: { ...oidcFields, ...provenFields },
   aws: { ...awsFields, ...provenFields },
 } as const satisfies Required<Vocabulary>;
