@@ -1,7 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { join } from "node:path";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse, stringify } from "yaml";
@@ -9,11 +8,13 @@ import { fakeKeys, fakeSts } from "../src/ci/aws/sts.fake.ts";
 import { stepJob } from "../src/ci/buildkite/claims.fake.ts";
 import { pullRequestJob, pushJob } from "../src/ci/github/claims.fake.ts";
 import { branchJob } from "../src/ci/gitlab/claims.fake.ts";
+import { awsProof } from "../src/cli/job/aws-proof.ts";
 import { loadConfig } from "../src/config/load.ts";
 import { awsProofType } from "../src/core/aws-proof.ts";
 import { rs256, signingKey } from "../src/identity/subject-tokens.fake.ts";
 import { type RunningServer, startServer } from "../src/server.ts";
 import { type BrokerInstallation, installBroker } from "./broker-installation.ts";
+import { askEdge } from "./edge-question.ts";
 import { wayleave } from "./job-process.ts";
 import { type RecordStream, streamRecords } from "./record-queue.ts";
 
@@ -224,10 +225,9 @@ describe("the CLI in a job of", () => {
     WAYLEAVE_URL: installation.url,
   });
 
-  test("GitHub asks for the token itself, and a fact that only the token claims is recorded as such", async () => {
+  test("GitHub asks for the token itself; a fact that only the token claims is recorded as such", async () => {
     const env = {
       ...runner(),
-      GITHUB_ACTIONS: "true",
       GITHUB_SERVER_URL: "https://github.com",
       GITHUB_REPOSITORY: "acme/shop",
       GITHUB_RUN_ID: "9001",
@@ -237,13 +237,16 @@ describe("the CLI in a job of", () => {
       ACTIONS_ID_TOKEN_REQUEST_URL: `${cloud.url}/token?api-version=2.0`,
       ACTIONS_ID_TOKEN_REQUEST_TOKEN: "request-secret",
     };
-    const done = await wayleave(env, "token");
-    expect(done).toMatchObject({ status: 0, out: expect.stringContaining(join(installation.directory, "wayleave")) });
-    const { identity } = (await records.next("session.opened")).data;
-    expect(identity.job.id).toBe("777");
-    expect(done.err).not.toContain("request-secret");
-    const broken = await wayleave({ ...env, RUNNER_NAME: "other", ACTIONS_ID_TOKEN_REQUEST_TOKEN: "stolen" }, "token");
-    expect(broken).toMatchObject({ status: 3, out: "", err: expect.stringContaining("HTTP 401") });
+    const done = await wayleave(env, "token", "--stdout");
+    expect(done).toMatchObject({ status: 0, err: expect.not.stringContaining("request-secret") });
+    expect((await records.next("session.opened")).data.identity.job.id).toBe("777");
+    const edge = { target: "billing", method: "POST", host: "billing.internal", path: "/v1/invoices" };
+    expect(await askEdge(installation, { ...edge, token: done.out.trim() })).toMatchObject({
+      decision: "allow",
+      reason: "allowed",
+    });
+    const { facts } = (await records.next("decision")).data;
+    expect(facts).toEqual([{ name: "runner.ephemeral", value: true, ageMs: expect.any(Number), claimed: true }]);
   });
 
   test("AWS signs with the job's own credentials, which never leave it; the signature is good once", async () => {
@@ -261,9 +264,12 @@ describe("the CLI in a job of", () => {
     const record = await records.next("session.opened");
     expect(record.data.identity).toMatchObject({ attributes: { session_name: "AWSCodeBuild-77" }, fork: "no" });
     expect(JSON.stringify(record)).not.toMatch(new RegExp(`${secret}|${session}`));
-    const stolen = { ...env, CODEBUILD_BUILD_ID: "evil:1", AWS_ACCESS_KEY_ID: "AKIA0000000000EVIL" };
-    expect(await wayleave(stolen, "token")).toMatchObject({ status: 3, out: "" });
-    expect((await records.next("exchange.refused")).data.code).toBe("subject_token_invalid");
+    const proof = await awsProof(env, installation.url, {});
+    const signed = { subject_token_type: awsProofType };
+    await opened(proof, signed);
+    expect(await refused(proof, signed)).toMatchObject({ code: "subject_token_replayed" });
+    const forOther = await awsProof(env, "https://other.example", {});
+    expect(await refused(forOther, signed)).toMatchObject({ code: "subject_token_invalid" });
   });
 
   test("nobody, whose signed request says it is a token", async () => {

@@ -10,6 +10,8 @@ export interface AwsProof {
   readonly authorization: string;
   /** The `X-Amz-Date` header. */
   readonly date: string;
+  /** Random, so that two jobs which sign in the same second with the same credentials make two signatures. */
+  readonly nonce: string;
   /** The `X-Amz-Security-Token` header, with temporary credentials. */
   readonly token?: string;
 }
@@ -19,5 +21,6 @@ export const awsProofType = "urn:wayleave:params:oauth:token-type:aws-get-caller
 
 /** Signed, so that a signature made for another broker is worth nothing here. */
 export const awsAudienceHeader = "x-wayleave-audience";
+export const awsNonceHeader = "x-wayleave-nonce";
 export const awsProofBody = "Action=GetCallerIdentity&Version=2011-06-15";
 export const awsProofContentType = "application/x-www-form-urlencoded; charset=utf-8";

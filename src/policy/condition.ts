@@ -153,7 +153,7 @@ function firstMissing(conjunct: Conjunct, input: ConditionInput): string | undef
 }
 
 function bind(condition: Condition, values: readonly (FactValue | undefined)[], input: ConditionInput): Bindings {
-  const groups: Record<string, Record<string, CelInput>> = { change: {}, environment: {}, approval: {} };
+  const groups: Record<string, Record<string, CelInput>> = { change: {}, environment: {}, runner: {}, approval: {} };
   for (const [at, name] of condition.facts.entries()) {
     const value = values[at];
     const dot = name.indexOf(".");

@@ -1,12 +1,19 @@
 import { AwsV4Signer } from "aws4fetch";
 import { describe, expect, test } from "vitest";
-import { type AwsProof, awsAudienceHeader, awsProofBody, awsProofPrefix } from "../../core/aws-proof.ts";
+import {
+  type AwsProof,
+  awsAudienceHeader,
+  awsNonceHeader,
+  awsProofBody,
+  awsProofPrefix,
+} from "../../core/aws-proof.ts";
 import { callerXml, fakeKeys, fakeSts } from "./sts.fake.ts";
 import { createSignedVerifier } from "./verify-signed.ts";
 
 const endpoint = "https://sts.eu-central-1.amazonaws.com";
 const audience = "https://wayleave.example";
 const config = { accounts: ["111122223333"], sts: [endpoint], forks: "none" as const };
+const nonce = "0123456789abcdef";
 const now = Date.parse("2026-11-24T09:30:00Z");
 const role = { id: "ASIA000000000SHOPCI", ...fakeKeys.ASIA000000000SHOPCI };
 const text = (proof: unknown) => awsProofPrefix + Buffer.from(JSON.stringify(proof)).toString("base64url");
@@ -28,7 +35,7 @@ async function proof(changes: Changes = {}): Promise<AwsProof> {
   const signer = new AwsV4Signer({
     url: `${changes.endpoint ?? endpoint}/`,
     method: changes.method ?? "POST",
-    headers: changes.headers ?? { [awsAudienceHeader]: changes.audience ?? audience },
+    headers: changes.headers ?? { [awsAudienceHeader]: changes.audience ?? audience, [awsNonceHeader]: nonce },
     body: changes.body ?? awsProofBody,
     accessKeyId: id,
     secretAccessKey: secret,
@@ -43,6 +50,7 @@ async function proof(changes: Changes = {}): Promise<AwsProof> {
     endpoint: changes.endpoint ?? endpoint,
     authorization: said("authorization"),
     date: said("x-amz-date"),
+    nonce,
     ...(token === undefined ? {} : { token }),
   };
 }
@@ -140,10 +148,10 @@ describe("STS is not even asked about", () => {
     { what: "a password in the address", make: () => changed({ endpoint: `https://a:b@${endpoint.slice(8)}` }) },
     { what: "a path behind the address", make: () => changed({ endpoint: `${endpoint}/x` }) },
     { what: "another region than the address's", make: () => proof({ region: "us-east-1" }) },
-    { what: "an unsigned audience", make: () => proof({ headers: {} }) },
+    { what: "an unsigned audience", make: () => proof({ headers: { [awsNonceHeader]: nonce } }) },
     {
       what: "a signed header that we do not send",
-      make: () => proof({ headers: { [awsAudienceHeader]: audience, "x-evil": "1" } }),
+      make: () => proof({ headers: { [awsAudienceHeader]: audience, [awsNonceHeader]: nonce, "x-evil": "1" } }),
     },
     {
       what: "a token that is not signed",
@@ -170,6 +178,9 @@ describe("STS is not even asked about", () => {
     { what: "a header that splits", make: () => changed({ token: "a\r\nx-evil: 1" }) },
     { what: "a member of the caller's", make: () => changed({ body: "Action=GetSessionToken" }) },
     { what: "headers of the caller's", make: () => changed({ headers: {} }) },
+    { what: "an unsigned nonce", make: () => proof({ headers: { [awsAudienceHeader]: audience } }) },
+    { what: "no nonce", make: () => changed({ nonce: undefined }) },
+    { what: "a nonce that splits a header", make: () => changed({ nonce: "0123456789abcde\n" }) },
     { what: "no authorization", make: () => changed({ authorization: "" }) },
     { what: "a list", make: async () => [] },
     { what: "null", make: async () => null },

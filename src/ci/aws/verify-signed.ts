@@ -1,6 +1,12 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import { type AwsProof, awsAudienceHeader, awsProofContentType, awsProofPrefix } from "../../core/aws-proof.ts";
+import {
+  type AwsProof,
+  awsAudienceHeader,
+  awsNonceHeader,
+  awsProofContentType,
+  awsProofPrefix,
+} from "../../core/aws-proof.ts";
 import type { Clock } from "../../core/clock.ts";
 import { WayleaveError } from "../../core/errors.ts";
 import type { JobIdentity } from "../../core/identity.ts";
@@ -34,6 +40,7 @@ const Proof = z.strictObject({
   endpoint: z.string().max(256),
   authorization: z.string().max(1024),
   date: z.string(),
+  nonce: z.string().regex(/^[A-Za-z0-9_-]{16,64}$/),
   token: z
     .string()
     .regex(/^[A-Za-z0-9+/=]{1,8192}$/)
@@ -90,7 +97,8 @@ function parseProof(text: string): AwsProof {
     throw invalid("holds no JSON");
   }
   const read = Proof.safeParse(value);
-  if (!read.success) throw invalid("must have endpoint, authorization, date and, for a role, token, and nothing else");
+  if (!read.success)
+    throw invalid("must have endpoint, authorization, date, nonce and, for a role, token, and nothing else");
   const { token, ...rest } = read.data;
   return token === undefined ? rest : { ...rest, token };
 }
@@ -125,6 +133,7 @@ function checkForm(proof: AwsProof, { audience, config, clock }: SignedVerifierO
       "x-amz-date": proof.date,
       ...(proof.token === undefined ? {} : { "x-amz-security-token": proof.token }),
       [awsAudienceHeader]: audience,
+      [awsNonceHeader]: proof.nonce,
       authorization: proof.authorization,
     },
     kid,
@@ -135,7 +144,13 @@ function checkForm(proof: AwsProof, { audience, config, clock }: SignedVerifierO
 
 /** Each header that carries meaning must be under the signature, and no header that we do not send. */
 function checkSignedHeaders(signed: readonly string[], temporary: boolean): void {
-  const needed = ["host", "x-amz-date", awsAudienceHeader, ...(temporary ? ["x-amz-security-token"] : [])];
+  const needed = [
+    "host",
+    "x-amz-date",
+    awsAudienceHeader,
+    awsNonceHeader,
+    ...(temporary ? ["x-amz-security-token"] : []),
+  ];
   const lacking = needed.find((name) => !signed.includes(name));
   if (lacking !== undefined) throw invalid(`does not sign the header ${lacking}`);
   const known = new Set([...needed, "content-type"]);

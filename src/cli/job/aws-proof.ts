@@ -1,7 +1,8 @@
-import { createHash, createHmac } from "node:crypto";
+import { createHash, createHmac, randomBytes } from "node:crypto";
 import {
   type AwsProof,
   awsAudienceHeader,
+  awsNonceHeader,
   awsProofBody,
   awsProofContentType,
   awsProofPrefix,
@@ -89,12 +90,14 @@ interface ToSign {
 
 function sign({ endpoint, region, audience, credentials, now }: ToSign): AwsProof {
   const date = new Date(now).toISOString().replaceAll(/[-:]|\.\d{3}/g, "");
+  const nonce = randomBytes(18).toString("base64url");
   const headers: Readonly<Record<string, string>> = {
     "content-type": awsProofContentType,
     host: new URL(endpoint).host,
     "x-amz-date": date,
     ...(credentials.token === undefined ? {} : { "x-amz-security-token": credentials.token }),
     [awsAudienceHeader]: audience,
+    [awsNonceHeader]: nonce,
   };
   const names = Object.keys(headers).toSorted();
   const signedHeaders = names.join(";");
@@ -111,6 +114,7 @@ function sign({ endpoint, region, audience, credentials, now }: ToSign): AwsProo
     endpoint,
     authorization: `AWS4-HMAC-SHA256 Credential=${credentials.keyId}/${scope}, SignedHeaders=${signedHeaders}, Signature=${signature}`,
     date,
+    nonce,
     ...(credentials.token === undefined ? {} : { token: credentials.token }),
   };
 }
