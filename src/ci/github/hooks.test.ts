@@ -68,6 +68,14 @@ describe("webhook_refused:", () => {
     expect(() => read(job, headers)).toThrow(expect.objectContaining({ code: "webhook_refused" }));
   });
 
+  test.each([{}, { signing: "" }, { token: "" }])("a signature by no secret, with %j", (secrets) => {
+    const body = JSON.stringify(job);
+    const unkeyed = `sha256=${createHmac("sha256", "").update(body).digest("hex")}`;
+    expect(() => readGithubHook(request(body, { "x-hub-signature-256": unkeyed }), secrets, 0)).toThrow(
+      expect.objectContaining({ code: "webhook_refused" }),
+    );
+  });
+
   test.each([{}, { signing: "" }, { signing: "another" }])("the secret %j", (secrets) => {
     expect(() => readGithubHook(request(job), secrets, 0)).toThrow(
       expect.objectContaining({ code: "webhook_refused" }),
