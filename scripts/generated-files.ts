@@ -7,6 +7,7 @@ import { configPage } from "./pages/config-page.ts";
 import { openApi } from "./pages/openapi.ts";
 import { policyPage } from "./pages/policy-page.ts";
 import { recordsPage } from "./pages/records-page.ts";
+import { selectorsPage } from "./pages/selectors-page.ts";
 
 export interface GeneratedFile {
   /** From the repository's root. */
@@ -26,6 +27,7 @@ export function generatedFiles(): readonly GeneratedFile[] {
     { path: "docs/reference/config.md", text: configPage() },
     { path: "docs/reference/policy.md", text: policyPage() },
     { path: "docs/reference/records.md", text: recordsPage() },
+    { path: "docs/reference/selectors.md", text: selectorsPage() },
   ];
 }
 

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
+import { awsProofPrefix, awsProofType } from "../core/aws-proof.ts";
 import { WayleaveError } from "../core/errors.ts";
 import type { JobIdentity } from "../core/identity.ts";
 import type { AuditEvent } from "../core/record.ts";
@@ -138,8 +139,10 @@ function refuseGrant(grant: string | undefined): never {
 /** @see RFC 8693 §2.1 */
 function refuseTypes(form: Form): void {
   const type = form.required("subject_token_type");
-  if (!subjectTokenTypes.includes(type)) {
-    throw new WayleaveError("invalid_request", `subject_token_type must be ${subjectTokenTypes.join(" or ")}.`);
+  const signed = form.required("subject_token").startsWith(awsProofPrefix);
+  const types = signed ? [awsProofType] : subjectTokenTypes;
+  if (!types.includes(type)) {
+    throw new WayleaveError("invalid_request", `subject_token_type must be ${types.join(" or ")} for this token.`);
   }
   if (form.one("actor_token") !== undefined) {
     throw new WayleaveError("invalid_request", "actor_token is not supported; leave it out.");

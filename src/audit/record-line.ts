@@ -89,8 +89,8 @@ function sortedClosest({ failed, file, found, line, met, of, role }: Closest) {
   return { failed, file, found, line, met, of, role } satisfies { [K in keyof Required<Closest>]: unknown };
 }
 
-function sortedFact({ ageMs, name, value }: FactUse) {
-  return { ageMs, name, value } satisfies { [K in keyof Required<FactUse>]: unknown };
+function sortedFact({ ageMs, claimed, name, value }: FactUse) {
+  return { ageMs, claimed, name, value } satisfies { [K in keyof Required<FactUse>]: unknown };
 }
 
 function sortedJob({ issuer, job_id, job_name, pipeline_id, project, project_id, ref }: RecordJob) {

@@ -38,7 +38,11 @@ const identity = z
     kind: z.enum(["job", "agent", "person"]),
     project: z.strictObject({ id: text, path: text }),
     pipelineId: text,
-    job: z.strictObject({ id: text, name: maybe }),
+    job: z.strictObject({
+      id: text,
+      name: maybe,
+      ofRun: z.literal(true).describe("the id is its run's, which other jobs share").exactOptional(),
+    }),
     ref: maybe,
     refType: z.enum(["branch", "tag"]).exactOptional(),
     sha: maybe,
@@ -62,8 +66,9 @@ const identity = z
   .meta({ id: "identity", description: "the verified, normalised claims of one job" });
 
 const narrowing = z.strictObject({ targets: texts.exactOptional(), roles: texts.exactOptional() });
-const fact = z.strictObject({ value: factValue, observedAt: ms, staleAt: ms });
-const factUse = z.strictObject({ name: text, value: factValue, ageMs: z.number() });
+const claimed = z.literal(true).describe("only the job's token says so; absent: the CI's API did").exactOptional();
+const fact = z.strictObject({ value: factValue, observedAt: ms, staleAt: ms, claimed });
+const factUse = z.strictObject({ name: text, value: factValue, ageMs: z.number(), claimed });
 const closest = z.strictObject({
   role: text,
   file: text,

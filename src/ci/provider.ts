@@ -103,20 +103,30 @@ export interface Provider {
    * Throws `identity_refused`, naming the claim.
    */
   identity(payload: Readonly<Record<string, unknown>>, issuer: IssuerRef): JobIdentity;
+  /** Facts that the token itself states, by name: good without an API credential, and for as long as the session. */
+  claimFacts?(identity: JobIdentity): Readonly<Record<string, FactValue>>;
+  /** Its webhooks; absent where it has none. */
+  readonly hooks?: HookReader;
+  /** Its API; absent where it has none. */
+  readonly api?: {
+    /** API base for an issuer URL, where configuration names none. */
+    url(issuerUrl: string): string;
+    connect(options: CiApiOptions): CiApi;
+    /** Starts pipelines there; absent where nothing of ours does. */
+    starter?(options: StarterOptions): PipelineStarter;
+  };
+}
+
+export interface HookReader {
   /**
    * The authenticated webhook's meaning. Throws `webhook_refused` (authentication) or `webhook_malformed`.
    * `nowMs` bounds signed timestamps to ± 5 minutes. Not checked here: that the project is one the secret is registered for.
    */
-  hook(
+  read(
     request: HookRequest,
     secrets: HookSecrets,
     nowMs: number,
   ): { readonly event: HookEvent; readonly delivery?: string };
-  api(options: CiApiOptions): CiApi;
-  /** Starts pipelines there. */
-  starter(options: StarterOptions): PipelineStarter;
   /** The status that an authenticated webhook's body tells of; undefined for every other body. */
   buildStatus(body: unknown): BuildStatus | undefined;
-  /** API base for an issuer URL, where configuration names none. */
-  apiUrl(issuerUrl: string): string;
 }

@@ -14,7 +14,8 @@ export const explain: CliCommand = {
   examples: ["explain rec_00000000001k"],
   async run(io, input) {
     const record = input.args[0] ?? "";
-    const inJob = input.text("config") === undefined && (io.env.CI_JOB_ID || io.env.BUILDKITE_JOB_ID);
+    const { isCiJob } = await import("./job/ci-job.ts");
+    const inJob = input.text("config") === undefined && isCiJob(io);
     const explained = (inJob ? await ofJob(io, record, input) : undefined) ?? (await ofBroker(io, record, input));
     if (input.flag("json")) printJson(io, explained);
     else {

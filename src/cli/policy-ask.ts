@@ -1,6 +1,6 @@
 import { WayleaveError } from "../core/errors.ts";
 import type { Facts, FactValue } from "../core/fact.ts";
-import type { IssuerType, JobIdentity, Vocabulary } from "../core/identity.ts";
+import { type IssuerType, issuerTypes, type JobIdentity, type Vocabulary } from "../core/identity.ts";
 import { imagineFacts, imagineIdentity } from "../policy/imagine.ts";
 import type { CliWord, Input } from "./command.ts";
 
@@ -19,8 +19,8 @@ export const askOptions: readonly CliWord[] = [
  */
 export function imaginedJob(input: Input, vocabulary: Vocabulary): JobIdentity {
   const { type: typed, issuer, ...given } = pairs(input.list("as"), "--as");
-  const type: IssuerType = (typed ?? issuer) === "buildkite" ? "buildkite" : "gitlab";
-  const fields = vocabulary[type];
+  const type: IssuerType = issuerTypes.find((known) => known === (typed ?? issuer)) ?? "gitlab";
+  const fields = vocabulary[type] ?? {};
   const claims = Object.entries(given).map(([name, value]) => [name, claimValue(name, value, fields)] as const);
   if (!claims.some(([name]) => fields[name]?.anchors)) {
     const help =
@@ -31,7 +31,7 @@ export function imaginedJob(input: Input, vocabulary: Vocabulary): JobIdentity {
   return imagineIdentity(issuer ?? type, type, { ...Object.fromEntries(claims), ...refType });
 }
 
-function claimValue(name: string, value: string, fields: Vocabulary[IssuerType]): string | boolean {
+function claimValue(name: string, value: string, fields: NonNullable<Vocabulary[IssuerType]>): string | boolean {
   if (name === "fork" || name === "kind") return value;
   const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
   if (field === undefined) {

@@ -3,6 +3,7 @@ import type { Diagnostic, Place } from "./diagnostic.ts";
 import type { ConfigDocument, KeyPath } from "./document.ts";
 import { parseDuration } from "./duration.ts";
 import { isLoopback } from "./fields.ts";
+import { typeProblems } from "./issuer-types.ts";
 import { peopleChecks } from "./people-checks.ts";
 import { keyName } from "./problems.ts";
 
@@ -31,6 +32,7 @@ function issuerChecks(document: ConfigDocument, path: KeyPath, issuer: Loose): r
   const hooks = asList(issuer.webhooks);
   return [
     ...misleadingName(document, path, issuer),
+    ...typeChecks(document, path, issuer),
     ...(issuer.api === undefined ? [] : secretPair(document, [...path, "api"], "token", true)),
     ...startChecks(document, [...path, "start"], issuer),
     ...duplicateNames(document, [...path, "webhooks"], hooks),
@@ -38,10 +40,18 @@ function issuerChecks(document: ConfigDocument, path: KeyPath, issuer: Loose): r
   ];
 }
 
+function typeChecks(document: ConfigDocument, path: KeyPath, issuer: Loose): readonly Diagnostic[] {
+  return typeProblems(issuer).map(({ code, key, message, help }) => {
+    const place = key === undefined ? document.valueAt(path) : document.keyAt([...path, key]);
+    return error(code, `${keyName(path)} ${message}`, place, help);
+  });
+}
+
 /** GitLab has a trigger token for each project, Buildkite one API token. */
 function startChecks(document: ConfigDocument, path: KeyPath, { start, type }: Loose): readonly Diagnostic[] {
   if (start === undefined) return [];
   const { projects } = asMap(start);
+  if (type === "github" || type === "oidc" || type === "aws") return []; // said by its type already
   if (type === "buildkite") return secretPair(document, path, "token", true);
   const found = Object.keys(asMap(projects)).flatMap((project) =>
     secretPair(document, [...path, "projects", project], "token", true),

@@ -1,3 +1,5 @@
+import type { AwsConfig } from "../ci/aws/config.ts";
+import type { OidcConfig } from "../ci/oidc/config.ts";
 import type { IssuerType } from "../core/identity.ts";
 import type { OperatorRole, PeopleType } from "../core/person.ts";
 
@@ -73,6 +75,12 @@ export interface IssuerConfig {
     readonly token?: string;
   };
   readonly webhooks: readonly WebhookConfig[];
+  /** What its tokens mean; of type `oidc`. */
+  readonly oidc?: OidcConfig;
+  /** Which principals it stands for; of type `aws`. */
+  readonly aws?: AwsConfig;
+  /** GitLab without Premium features: its environments are never protected. */
+  readonly edition?: "community";
 }
 
 export interface WebhookConfig {

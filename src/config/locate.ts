@@ -60,8 +60,15 @@ function readSources({ sources }: { readonly sources?: unknown }, path: string):
   throw new WayleaveError("config_invalid", detail);
 }
 
-/** Names and types of a configuration's issuers, for checking a policy; without a configuration, one of each type. */
-export function configuredIssuersOf(path: string): readonly { readonly name: string; readonly type: IssuerType }[] {
+/** What checking a policy needs of a configured issuer. */
+export interface LocatedIssuer {
+  readonly name: string;
+  readonly type: IssuerType;
+  readonly edition?: "community";
+}
+
+/** A configuration's issuers, for checking a policy; without a configuration, one of each type. */
+export function configuredIssuersOf(path: string): readonly LocatedIssuer[] {
   const any = issuerTypes.map((type) => ({ name: type, type }));
   let found: unknown;
   try {
@@ -74,9 +81,10 @@ export function configuredIssuersOf(path: string): readonly { readonly name: str
     return any; // no configuration here, or none that can be read: `config check` says why
   }
   if (!Array.isArray(found)) return any;
-  const issuers = found.flatMap((entry: { name?: unknown; type?: unknown } | null) => {
+  const issuers = found.flatMap((entry: Readonly<Record<string, unknown>> | null): readonly LocatedIssuer[] => {
     const type = issuerTypes.find((known) => known === entry?.type);
-    return type !== undefined && typeof entry?.name === "string" ? [{ name: entry.name, type }] : [];
+    if (type === undefined || typeof entry?.name !== "string") return [];
+    return [{ name: entry.name, type, ...(entry.edition === "community" ? { edition: "community" } : {}) }];
   });
   return issuers.length === 0 ? any : issuers;
 }

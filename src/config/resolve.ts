@@ -119,6 +119,9 @@ function resolveIssuer(
           },
         }),
     ...(issuer.start === undefined ? {} : { start: resolveStart(issuer.start, [...path, "start"], read) }),
+    ...(issuer.oidc === undefined ? {} : { oidc: issuer.oidc }),
+    ...(issuer.aws === undefined ? {} : { aws: issuer.aws }),
+    ...(issuer.edition === "community" ? { edition: "community" } : {}),
     webhooks: (issuer.webhooks ?? []).map((hook, at) => resolveWebhook(hook, [...path, "webhooks", at], read)),
   };
 }

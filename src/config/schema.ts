@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { Aws } from "../ci/aws/config.ts";
+import { Oidc } from "../ci/oidc/config.ts";
 import { issuerTypes } from "../core/identity.ts";
 import { address, describedFile, duration, name, secret, secretFile, Tls, url } from "./fields.ts";
 import { Gateway } from "./gateways.ts";
@@ -53,9 +55,11 @@ const Start = z.strictObject({
 
 const Issuer = z.strictObject({
   name: name("Word for this issuer in policy, identities and records. 1 to 16 of a-z, 0-9 and -."),
-  type: z.enum(issuerTypes).describe("The CI behind it: `gitlab` or `buildkite`."),
+  type: z
+    .enum(issuerTypes)
+    .describe("What it is: `gitlab`, `buildkite`, `github`, `aws`, or `oidc` for any other that signs OIDC tokens."),
   url: url(
-    "Exact `iss` of its tokens, with port and relative root. Default: https://gitlab.com or https://agent.buildkite.com.",
+    "Exact `iss` of its tokens, with port and relative root. Default: that of gitlab.com, buildkite.com or github.com; `oidc` has none, and `aws` none that signs tokens.",
   ).optional(),
   audience: z
     .string()
@@ -75,6 +79,14 @@ const Issuer = z.strictObject({
     "Credentials by which policy's `events` start pipelines here. Default: none, so none can.",
   ).optional(),
   webhooks: z.array(Webhook).describe("Webhooks that may say a job is over. Default: none.").optional(),
+  edition: z
+    .enum(["community", "enterprise"])
+    .describe(
+      "GitLab: `community` (or the Free tier) has no protected environments, and policy is checked for that. Default: enterprise.",
+    )
+    .optional(),
+  oidc: Oidc.describe("`oidc`: what its tokens mean.").optional(),
+  aws: Aws.describe("`aws`: which principals may come, and how.").optional(),
 });
 
 const Listen = z.strictObject({

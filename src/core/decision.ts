@@ -61,6 +61,8 @@ export interface FactUse {
   readonly name: string;
   readonly value: FactValue;
   readonly ageMs: number;
+  /** Only the job's token says so. */
+  readonly claimed?: true;
 }
 
 /** What the caller must count when it lets the request through. */

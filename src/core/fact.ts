@@ -8,6 +8,8 @@ export interface Fact {
   readonly observedAt: number;
   /** From here on it counts as missing, ms since the epoch. */
   readonly staleAt: number;
+  /** Only the job's token says so. Absent: the CI's API was asked. A fact that nobody says is not here at all. */
+  readonly claimed?: true;
 }
 
 /** Facts by full name, `change.merged`. An absent name is a missing fact. */
@@ -32,6 +34,7 @@ export const factTable = {
   "environment.name": { type: "string", doc: "the job's environment" },
   "environment.protected": { type: "bool", doc: "the environment is protected" },
   "environment.tier": { type: "string", doc: "production, staging, testing, development or other" },
+  "runner.ephemeral": { type: "bool", doc: "the runner is made for one job and gone after it" },
   "approval.given": { type: "bool", doc: "the deployment was approved" },
   "approval.count": { type: "int", doc: "approvals the deployment has" },
 } as const satisfies Readonly<Record<string, { type: FactType; doc: string }>>;

@@ -1,5 +1,5 @@
 /** The types of CI, by the word configuration and selectors use; each has one folder in `src/ci/`. */
-export const issuerTypes = ["gitlab", "buildkite"] as const;
+export const issuerTypes = ["gitlab", "buildkite", "github", "oidc", "aws"] as const;
 export type IssuerType = (typeof issuerTypes)[number];
 
 /** Who acts. `agent` is set by a selector or a verified actor token, never by the caller's silence. */
@@ -21,7 +21,12 @@ export interface JobIdentity {
   readonly project: { readonly id: string; readonly path: string };
   readonly pipelineId: string;
   /** `name` is present only when the CI's API said it; tokens do not carry it everywhere. */
-  readonly job: { readonly id: string; readonly name?: string };
+  readonly job: {
+    readonly id: string;
+    readonly name?: string;
+    /** The token names only a run: other jobs of it have this id too, so that an end of one says nothing of the others. */
+    readonly ofRun?: true;
+  };
   readonly ref?: string;
   readonly refType?: "branch" | "tag";
   readonly sha?: string;
@@ -64,7 +69,7 @@ export interface SelectorField {
 }
 
 /** Selector fields per issuer type; policy takes this as data so that it need not know any CI. */
-export type Vocabulary = Readonly<Record<IssuerType, Readonly<Record<string, SelectorField>>>>;
+export type Vocabulary = Readonly<Partial<Record<IssuerType, Readonly<Record<string, SelectorField>>>>>;
 
 /** The stable key of a job: a session, a tombstone and a webhook meet here. */
 export function jobKey(issuer: string, jobId: string): string {

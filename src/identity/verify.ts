@@ -153,7 +153,7 @@ function checkAudience(aud: unknown, { audience }: SubjectIssuer): void {
       : `The token has ${found.length} audiences, and must have exactly one`;
   throw new WayleaveError(
     "audience_refused",
-    `${said}; ask for "${audience}" alone (GitLab: aud in id_tokens; Buildkite: --audience).`,
+    `${said}; ask for "${audience}" alone (GitLab: aud in id_tokens; Buildkite: --audience; GitHub: &audience=).`,
   );
 }
 

@@ -118,7 +118,7 @@ test("every fact of the table can be named, and has the type it says", () => {
     expect(refusals(`${name} == ${samples[type]}`), name).toEqual([]);
     expect(refusals(`${name} == now`), name).toEqual([`condition_types: ${name} == now`]);
   }
-  expect([...conditionScope.keys()].sort()).toEqual(["approval", "change", "environment", "job", "request"]);
+  expect([...conditionScope.keys()].sort()).toEqual(["approval", "change", "environment", "job", "request", "runner"]);
 });
 
 const word = fc.constantFrom(

@@ -1,4 +1,5 @@
 import { checkAccounts } from "./check-account.ts";
+import { checkEditions } from "./check-edition.ts";
 import { checkEvents } from "./check-event.ts";
 import type { Findings } from "./findings.ts";
 import type { Pins } from "./lock.ts";
@@ -22,6 +23,7 @@ export function checkPolicy(check: PolicyCheck): void {
   checkHosts([...check.reading.targets.values()], check.findings);
   checkAccounts(check);
   checkEvents(check);
+  checkEditions(check, check.input, check.findings);
   checkUnused(check);
   checkSeen(check);
   if (check.locked) checkPins(check);

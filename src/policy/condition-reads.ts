@@ -3,7 +3,7 @@ import type { parse } from "@bufbuild/cel";
 export type ParsedCondition = ReturnType<typeof parse>;
 export type Expr = ParsedCondition["expr"];
 
-const roots: ReadonlySet<string> = new Set(["job", "request", "change", "environment", "approval"]);
+const roots: ReadonlySet<string> = new Set(["job", "request", "change", "environment", "runner", "approval"]);
 
 /**
  * What an expression reads: `variable.field` names, and `now`, in order of appearance. `plain` is false where a variable

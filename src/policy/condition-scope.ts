@@ -14,6 +14,7 @@ export const jobFields = {
   source: { type: "string", doc: "what started the pipeline" },
   pipeline_id: { type: "string", doc: "the pipeline's id" },
   id: { type: "string", doc: "the job's id" },
+  name: { type: "string", doc: "the job's name, where the CI's API said it" },
   kind: { type: "string", doc: "job, agent or person" },
   issuer: { type: "string", doc: "the issuer's configured name" },
   sha: { type: "string", doc: "the commit" },
@@ -48,5 +49,5 @@ const types = (table: Readonly<Record<string, { readonly type: ConditionType }>>
 export const conditionScope: ReadonlyMap<string, Fields> = new Map([
   ["job", types(jobFields)],
   ["request", types(requestFields)],
-  ...["change", "environment", "approval"].map((variable) => [variable, factFields(variable)] as const),
+  ...["change", "environment", "runner", "approval"].map((variable) => [variable, factFields(variable)] as const),
 ]);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { FactValue } from "../core/fact.ts";
+import { type FactValue, factTable } from "../core/fact.ts";
 import { checkCondition } from "./check-condition.ts";
 import {
   type ConditionInput,
@@ -222,4 +222,31 @@ test("no text is too strange to compile", () => {
       expect(() => evaluate(source)).not.toThrow();
     }),
   );
+});
+
+describe("every fact of the table", () => {
+  const samples = { bool: [true, "true"], int: [7, "7"], string: ["x", '"x"'] } as const;
+  test.each(Object.entries(factTable))("%s is what a condition sees of it", (name, { type }) => {
+    const [value, literal] = samples[type];
+    expect(evaluate(`${name} == ${literal}`, { [name]: value }).verdict).toBe("true");
+    expect(evaluate(`${name} != ${literal}`, { [name]: value }).verdict).toBe("false");
+    expect(evaluate(`${name} == ${literal}`).verdict).toBe("missing");
+  });
+
+  test("is recorded with who says it", () => {
+    const fact = { value: true, observedAt: 900, staleAt: 2000 };
+    const known = { "runner.ephemeral": { ...fact, claimed: true as const }, "change.merged": fact };
+    expect(factUses(Object.keys(known), known, 1000)).toEqual([
+      { name: "change.merged", value: true, ageMs: 100 },
+      { name: "runner.ephemeral", value: true, ageMs: 100, claimed: true },
+    ]);
+  });
+});
+
+test("the job's name is known only where the CI's API said it", () => {
+  const verdict = (source: string, identity = job({ job: { id: "7" } })) =>
+    evaluate(source, {}, { job: jobValues(identity, "job") }).verdict;
+  expect(verdict('job.name == "deploy"', job({ job: { id: "7", name: "deploy" } }))).toBe("true");
+  expect(verdict('job.name == "deploy"')).not.toBe("true");
+  expect(verdict('job.name != "deploy"')).not.toBe("true");
 });

@@ -153,7 +153,7 @@ function firstMissing(conjunct: Conjunct, input: ConditionInput): string | undef
 }
 
 function bind(condition: Condition, values: readonly (FactValue | undefined)[], input: ConditionInput): Bindings {
-  const groups: Record<string, Record<string, CelInput>> = { change: {}, environment: {}, approval: {} };
+  const groups: Record<string, Record<string, CelInput>> = { change: {}, environment: {}, runner: {}, approval: {} };
   for (const [at, name] of condition.facts.entries()) {
     const value = values[at];
     const dot = name.indexOf(".");
@@ -191,9 +191,10 @@ export function jobValues(identity: JobIdentity, kind: Kind): { [key: string]: C
     ref_type: identity.refType,
     ref_protected: scalar("ref_protected"),
     environment: identity.environment,
-    source: scalar("source"),
+    source: scalar("source") ?? scalar("event_name"),
     pipeline_id: identity.pipelineId,
     id: identity.job.id,
+    name: identity.job.name,
     kind,
     issuer: identity.issuer,
     sha: identity.sha,
@@ -232,7 +233,9 @@ export function factUses(names: Iterable<string>, facts: Facts, now: number): re
   const uses: FactUse[] = [];
   for (const name of [...new Set(names)].sort()) {
     const fact = liveFact(facts, name, now);
-    if (fact) uses.push({ name, value: fact.value, ageMs: Math.max(0, now - fact.observedAt) });
+    if (fact === undefined) continue;
+    const ageMs = Math.max(0, now - fact.observedAt);
+    uses.push({ name, value: fact.value, ageMs, ...(fact.claimed === true ? { claimed: true } : {}) });
   }
   return uses;
 }

@@ -21,8 +21,10 @@ const notFields: ReadonlySet<string> = new Set(["fork", "kind", "caused_by"]);
 export function imagineIdentity(issuer: string, type: IssuerType, claims: Claims): JobIdentity {
   const text = (name: string): string | undefined => (Object.hasOwn(claims, name) ? String(claims[name]) : undefined);
   const path =
-    text("project") ?? [text("organization"), text("pipeline")].filter((part) => part !== undefined).join("/");
-  const id = text("project_id") ?? "0";
+    text("project") ??
+    text("repository") ??
+    [text("organization"), text("pipeline")].filter((part) => part !== undefined).join("/");
+  const id = text("project_id") ?? text("repository_id") ?? "0";
   const ref = text("ref");
   const environment = text("environment");
   const user = text("user_id");

@@ -8,7 +8,7 @@ export interface NamedProject {
   readonly value: StringPattern;
 }
 
-/** Project paths a selector spells out: `project`, or Buildkite's organization and pipeline. A glob names none. */
+/** Project paths a selector spells out: `project`, GitHub's `repository`, or Buildkite's organization and pipeline. A glob names none. */
 export function selectorProjects(selector: SelectorModel): readonly NamedProject[] {
   const exact = (field: string) => {
     const clause = selector.clauses.find((one) => one.field === field);
@@ -19,12 +19,14 @@ export function selectorProjects(selector: SelectorModel): readonly NamedProject
   const pipelines = exact("organization").flatMap((organization) =>
     exact("pipeline").map(({ path, value }) => ({ path: `${organization.path}/${path}`, value })),
   );
-  return [...exact("project"), ...pipelines];
+  return [...exact("project"), ...exact("repository"), ...pipelines];
 }
 
-/** True where the selector names a project by an id already: GitLab's project, Buildkite's pipeline. */
+const idFields: ReadonlySet<string> = new Set(["project_id", "pipeline_id", "repository_id"]);
+
+/** True where the selector names a project by an id already: GitLab's project, Buildkite's pipeline, GitHub's repository. */
 export function hasId(selector: SelectorModel): boolean {
-  return selector.clauses.some((clause) => clause.field === "project_id" || clause.field === "pipeline_id");
+  return selector.clauses.some((clause) => idFields.has(clause.field));
 }
 
 /** Names of the issuers that a selector is about: a type is each issuer of it. */

@@ -31,7 +31,8 @@ const refRule = (field: "ref" | "branch"): FieldRule => ({
   example: "main",
 });
 
-const rules: Readonly<Record<IssuerType, readonly FieldRule[]>> = {
+/** What a start names, by the types of CI that events can start pipelines in. */
+const rules = {
   gitlab: [
     { field: "project", fits: isProject, what: "the path or the id of one project", example: "acme/deploy" },
     refRule("ref"),
@@ -41,7 +42,10 @@ const rules: Readonly<Record<IssuerType, readonly FieldRule[]>> = {
     { field: "pipeline", fits: isSlug, what: "the slug of one pipeline", example: "deploy" },
     refRule("branch"),
   ],
-};
+} as const satisfies Readonly<Partial<Record<IssuerType, readonly FieldRule[]>>>;
+
+type StartType = keyof typeof rules;
+const isStartType = (type: IssuerType): type is StartType => Object.hasOwn(rules, type);
 
 /**
  * The one pipeline an event starts, its issuer by configured name where there is one; undefined with its mistakes reported.
@@ -63,8 +67,15 @@ export function parseEventStart(
   }
   const at = [...path, written];
   const found = findIssuer(written, source, at, reading);
-  const parts = found && readFields(found.type, value[written] ?? {}, source, at, reading);
-  return parts && { ...parts, issuer: found.name };
+  if (found === undefined) return undefined;
+  const { name: issuer, type } = found;
+  if (!isStartType(type)) {
+    const help = `events start pipelines of ${Object.keys(rules).join(" and ")}`;
+    findings.error("event_start_invalid", placeOfKey(source, at), `${type} pipelines cannot be started`, { help });
+    return undefined;
+  }
+  const parts = readFields(type, value[written] ?? {}, source, at, reading);
+  return parts && { ...parts, issuer };
 }
 
 function findIssuer(name: string, source: Source, path: Path, { issuers, configured, findings }: Reading) {
@@ -90,20 +101,21 @@ function findIssuer(name: string, source: Source, path: Path, { issuers, configu
 type Parts = EventStart extends infer S ? (S extends EventStart ? Omit<S, "issuer"> : never) : never;
 
 function readFields(
-  type: IssuerType,
+  type: StartType,
   written: Written,
   source: Source,
   path: Path,
   reading: Reading,
 ): Parts | undefined {
   const { findings } = reading;
+  const fieldRules: readonly FieldRule[] = rules[type];
   const before = findings.errors;
   for (const field of Object.keys(written)) {
-    if (rules[type].some((rule) => rule.field === field)) continue;
-    const help = `of a pipeline it says ${rules[type].map((rule) => rule.field).join(", ")}`;
+    if (fieldRules.some((rule) => rule.field === field)) continue;
+    const help = `of a pipeline it says ${fieldRules.map((rule) => rule.field).join(", ")}`;
     findings.error("unknown_key", placeOfKey(source, [...path, field]), `${type} has no "${field}" here`, { help });
   }
-  for (const { field, fits, what, example } of rules[type]) {
+  for (const { field, fits, what, example } of fieldRules) {
     const text = written[field];
     const help = `for example ${field}: ${example}`;
     if (text === undefined) {

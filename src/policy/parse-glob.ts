@@ -34,13 +34,20 @@ export function parseStringPattern(text: string): Parsed<StringPattern> {
         "one ** is enough to cross any number of segments",
       );
     }
-    const segment = part === "**" ? parsed<PathSegment>({ kind: "any" }) : parseGlobSegment(part, at);
+    // Between the slashes of spiffe:// and https:// is nothing, and only there.
+    const ofScheme = part === "" && segments.length === 1 && scheme.test(text);
+    const segment = ofScheme ? parsed<PathSegment>({ kind: "literal", text: "" }) : parseGlobPart(part, at);
     if (!segment.ok) return segment;
     segments.push(segment.value);
     at += part.length + 1;
   }
   return parsed({ kind: "glob", segments, source: text });
 }
+
+const scheme = /^[a-z][a-z0-9+.-]*:\/\//;
+
+const parseGlobPart = (part: string, at: number): Parsed<PathSegment> =>
+  part === "**" ? parsed({ kind: "any" }) : parseGlobSegment(part, at);
 
 /** One segment: literal text, or a glob split at its stars. `at` is its offset, for the problem. */
 export function parseGlobSegment(part: string, at: number): Parsed<PathSegment> {
@@ -58,9 +65,10 @@ export function parseGlobSegment(part: string, at: number): Parsed<PathSegment> 
   return parsed({ kind: "glob", parts });
 }
 
-/** True where the pattern says which tree it means: it is exact, or its first segment holds no star. */
+/** True where the pattern says which tree it means: it is exact, or its first segment holds no star (of an address: its host). */
 export function isAnchored(pattern: StringPattern): boolean {
-  return pattern.kind === "exact" || pattern.segments[0]?.kind === "literal";
+  if (pattern.kind === "exact") return true;
+  return pattern.segments[scheme.test(pattern.source) ? 2 : 0]?.kind === "literal";
 }
 
 /** Whether a text matches: segment by segment, `*` within one, `**` across any number. */

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parsePath } from "../core/path.ts";
 import { type TargetKind, targetKinds, targetVerbs } from "../core/target.ts";
-import { parseStringPattern } from "./parse-glob.ts";
+import { isAnchored, matchesPattern, parseStringPattern } from "./parse-glob.ts";
 import { httpMethods, overlaps, parseHttpPattern, parseRoute } from "./parse-http-pattern.ts";
 import { parseNatsPattern } from "./parse-nats-pattern.ts";
 import { parseOperation } from "./parse-operation.ts";
@@ -337,4 +337,36 @@ test.each([
   if (!one.ok || !other.ok) throw new TypeError("both must be patterns");
   expect(overlaps(one.value, other.value)).toBe(overlap);
   expect(overlaps(other.value, one.value)).toBe(overlap);
+});
+
+describe("a value that is an address", () => {
+  test.each([
+    { text: "spiffe://mesh.example/runner/*", value: "spiffe://mesh.example/runner/7", matches: true },
+    { text: "spiffe://mesh.example/**", value: "spiffe://mesh.example/runner/7", matches: true },
+    { text: "spiffe://mesh.example/runner/*", value: "spiffe://mesh.example/runner/7/x", matches: false },
+    { text: "spiffe://mesh.example/runner/*", value: "spiffe:/mesh.example/runner/7", matches: false },
+    { text: "spiffe://mesh.example/runner/*", value: "spiffe:///mesh.example/runner/7", matches: false },
+    { text: "spiffe://mesh.example/runner/*", value: "spiffe://mesh.example.evil/runner/7", matches: false },
+    { text: "spiffe://*/runner/7", value: "spiffe://mesh.example/runner/7", matches: true },
+  ])("$text and $value: $matches", ({ text, value, matches }) => {
+    const pattern = parseStringPattern(text);
+    if (!pattern.ok) throw new TypeError("a pattern");
+    expect(matchesPattern(pattern.value, value)).toBe(matches);
+  });
+
+  test.each([
+    { text: "spiffe://mesh.example/*", anchored: true },
+    { text: "spiffe://*/runner", anchored: false },
+    { text: "https://**", anchored: false },
+  ])("$text names somebody: $anchored", ({ text, anchored }) => {
+    const pattern = parseStringPattern(text);
+    expect(pattern.ok && isAnchored(pattern.value)).toBe(anchored);
+  });
+
+  test.each(["acme//*", "//acme/*", "spiffe:///x/*", "spiffe://x//*", "Spiffe://x/*", "a/b://c/*"])(
+    "%s has an empty segment",
+    (text) => {
+      expect(parseStringPattern(text)).toMatchObject({ ok: false, problem: { code: "glob_invalid" } });
+    },
+  );
 });

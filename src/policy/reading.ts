@@ -21,6 +21,8 @@ export interface PolicyText {
 export interface ConfiguredIssuer {
   readonly name: string;
   readonly type: IssuerType;
+  /** GitLab without protected environments. */
+  readonly edition?: "community";
 }
 
 export interface PolicyInput {

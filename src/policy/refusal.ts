@@ -115,6 +115,7 @@ function circumstances(data: DecisionData, job: RecordJob | undefined, failed: s
   const request = iid === undefined ? "the merge request" : `merge request !${iid}`;
   const used = data.facts?.find(({ name }) => failed.includes(name));
   const change = state === undefined ? "" : `: ${request} is ${state === "opened" ? "open" : state}`;
+  if (used?.claimed === true) return `${change} (the job's token says so)`;
   return used === undefined ? change : `${change} (asked ${job?.issuer ?? "the CI"} ${ageText(used.ageMs)} ago)`;
 }
 

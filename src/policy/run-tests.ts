@@ -1,5 +1,5 @@
 import { type Decision, reasonCodes } from "../core/decision.ts";
-import type { IssuerType } from "../core/identity.ts";
+import { type IssuerType, issuerTypes } from "../core/identity.ts";
 import { can } from "./can.ts";
 import { imagineFacts, imagineIdentity } from "./imagine.ts";
 import type { Diagnostic, PolicyModel, TestLine, TestModel } from "./model.ts";
@@ -32,9 +32,10 @@ function asker(
   pins: PolicyModel["pins"],
   issuers: ReadonlyMap<string, IssuerType>,
 ): (line: TestLine) => Decision {
-  const type = issuers.get(test.issuer) ?? (test.issuer === "buildkite" ? "buildkite" : "gitlab");
-  const pin = `${test.issuer}/${String(test.as.project)}`;
-  const pinned = Object.hasOwn(pins, pin) && pins[pin] !== undefined ? { project_id: pins[pin] } : {};
+  const type = issuers.get(test.issuer) ?? issuerTypes.find((known) => known === test.issuer) ?? "gitlab";
+  const pin = `${test.issuer}/${String(test.as.project ?? test.as.repository)}`;
+  const id = type === "github" ? "repository_id" : "project_id";
+  const pinned = Object.hasOwn(pins, pin) && pins[pin] !== undefined ? { [id]: pins[pin] } : {};
   const identity = imagineIdentity(test.issuer, type, { ...pinned, ...test.as });
   const facts = imagineFacts(test.with, testTime);
   return (line) => can(policy, identity, facts, line, testTime);

@@ -32,4 +32,7 @@ export const fakeVocabulary: Vocabulary = {
     ref_type: text(),
     source: text(),
   },
+  github: { repository: text("one", true), repository_id: text("one", true), ref: text(), ref_type: text() },
+  oidc: { project: text("one", true) },
+  aws: { account: text("one", true) },
 };

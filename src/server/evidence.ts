@@ -1,7 +1,7 @@
 import type { GatewayLogRouteDeps } from "../api/gateway-log.ts";
 import type { VerifyRouteDeps } from "../api/verify.ts";
 import { gitlabJobLog } from "../ci/gitlab/job-log.ts";
-import { providers } from "../ci/providers.ts";
+import { gitlab } from "../ci/gitlab/provider.ts";
 import type { Config, GatewayConfig, IssuerConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import type { JobIdentity } from "../core/identity.ts";
@@ -126,9 +126,8 @@ function jobLogReader(issuers: readonly IssuerConfig[]) {
 function readerOf({ name, type, url, api, ca }: IssuerConfig): ReturnType<typeof gitlabJobLog> | string {
   if (type !== "gitlab") return "only GitLab's job logs can be read";
   if (api === undefined) return `issuer ${name} has no API credential`;
-  const provider = providers.gitlab;
   return gitlabJobLog({
-    baseUrl: api.url ?? provider.apiUrl(url ?? provider.defaultIssuerUrl ?? ""),
+    baseUrl: api.url ?? gitlab.api?.url(url ?? gitlab.defaultIssuerUrl ?? "") ?? "",
     token: api.token,
     fetch: trustingFetch(ca === undefined ? {} : { caPem: ca }),
     timeoutMs: jobLogTimeoutMs,

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { providers } from "../ci/providers.ts";
+import { providerOf } from "../ci/providers.ts";
 import type { Config, NatsGatewayConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
@@ -263,7 +263,8 @@ function connectAccounts(
  * end of now, to which the gateway holds it; the server would disconnect it there.
  */
 function serverEnd({ config }: NatsDeps, { identity, jkt, view }: Session, mode: OpenConnection["mode"]): number {
-  const renews = jkt !== undefined && providers[identity.issuerType].renewable;
+  const issuer = config.issuers.find(({ name }) => name === identity.issuer);
+  const renews = jkt !== undefined && issuer !== undefined && providerOf(issuer)?.renewable === true;
   return mode === "gateway" && renews
     ? Math.max(view.hardEndAt, view.openedAt + config.sessions.maxMs)
     : view.hardEndAt;

@@ -1,5 +1,6 @@
 import type { StatusResponse } from "../api/contract.ts";
 import type { Config } from "../config/config.ts";
+import type { KeySourceStatus } from "../identity/jwks.ts";
 import type { SessionTable } from "../session/table.ts";
 import type { ConnectedIssuer } from "./issuers.ts";
 import type { PolicySource } from "./policy-source.ts";
@@ -35,11 +36,11 @@ export function brokerStatus(deps: {
       ...(sources === undefined ? {} : { sources }),
     },
     issuers: deps.issuers.map(({ name, url, keys }) => {
-      const known = keys.status();
+      const known: Partial<KeySourceStatus> = keys?.status() ?? {};
       return {
         name,
         url,
-        keys: known.keys,
+        keys: known.keys ?? 0,
         ...(known.fetchedAt === undefined ? {} : { fetched_at: new Date(known.fetchedAt).toISOString() }),
         ...(known.failure === undefined ? {} : { problem: known.failure }),
       };

@@ -32,7 +32,7 @@ describe("an exchange", () => {
     const runner = "spiffe://acme.example/runner/linux-1";
     const { session } = await h.exchange("token:1:1", { runner });
     expect(session.identity.runner?.spiffeId).toBe(runner);
-    expect(session.identity.attributes.runner_spiffe_id).toBe(runner);
+    expect(session.identity.attributes.runner).toBe(runner);
     expect(h.recorder.records.find(({ kind }) => kind === "session.opened")?.data).toMatchObject({
       identity: { runner: { spiffeId: runner } },
     });
@@ -41,7 +41,7 @@ describe("an exchange", () => {
   test("without a runner's proof claims none", async () => {
     const { session } = await harness().exchange("token:1:1");
     expect(session.identity.runner?.spiffeId).toBeUndefined();
-    expect(session.identity.attributes).not.toHaveProperty("runner_spiffe_id");
+    expect(session.identity.attributes).not.toHaveProperty("runner");
   });
 
   test("gives a token for a gateway that hears of an end late a short life", async () => {

@@ -1,5 +1,5 @@
 import type { Clock } from "../core/clock.ts";
-import { type Fact, type Facts, noFacts } from "../core/fact.ts";
+import type { Fact, Facts } from "../core/fact.ts";
 import type { JobIdentity } from "../core/identity.ts";
 import { recordJob } from "../core/record.ts";
 import { belongsTo, type Lifecycle } from "./lifecycle.ts";
@@ -36,14 +36,17 @@ export function createFactReader(deps: FactDeps): FactReader {
   const ask = async (identity: JobIdentity): Promise<Facts | undefined> => {
     const api = deps.issuer(identity.issuer)?.api;
     const names = deps.policy().factsFor(identity);
-    if (api === undefined || names.length === 0) return noFacts;
+    const claimed = claimedFacts(deps, identity, names);
+    if (api === undefined || names.length === 0) return claimed;
     const observedAt = deps.clock.now(); // from before the question: a slow answer is an old answer
     const staleAt = observedAt + staleAfterPolls * deps.timings.pollMs;
     const values = await api.facts(identity, names).catch(() => undefined);
     if (values === undefined) return undefined;
-    return Object.fromEntries(
-      Object.entries(values).map(([name, value]): [string, Fact] => [name, { value, observedAt, staleAt }]),
-    );
+    const verified = Object.entries(values).map(([name, value]): [string, Fact] => [
+      name,
+      { value, observedAt, staleAt },
+    ]);
+    return { ...claimed, ...Object.fromEntries(verified) };
   };
 
   /** The newest question wins: an older answer that arrives late is dropped. */
@@ -67,7 +70,7 @@ export function createFactReader(deps: FactDeps): FactReader {
   const living = () => [...deps.table.all()].filter((session) => session.view.state !== "ended");
 
   return {
-    read: async (identity) => (await ask(identity)) ?? noFacts,
+    read: async (identity) => (await ask(identity)) ?? claimedFacts(deps, identity, deps.policy().factsFor(identity)),
     refresh,
     async refreshProject(issuer, projectId) {
       const sessions = living().filter(
@@ -95,7 +98,20 @@ export function createFactReader(deps: FactDeps): FactReader {
   };
 }
 
+/** What the token says holds as long as the session; what the CI's API says of the same goes before it. */
+function claimedFacts({ issuer, clock }: FactDeps, identity: JobIdentity, names: readonly string[]): Facts {
+  const values = issuer(identity.issuer)?.claimFacts?.(identity) ?? {};
+  const observedAt = clock.now();
+  const staleAt = Number.MAX_SAFE_INTEGER;
+  const asked = Object.entries(values).filter(([name]) => names.includes(name));
+  return Object.fromEntries(
+    asked.map(([name, value]): [string, Fact] => [name, { value, observedAt, staleAt, claimed: true }]),
+  );
+}
+
 function sameValues(before: Facts, after: Facts): boolean {
   const names = new Set([...Object.keys(before), ...Object.keys(after)]);
-  return [...names].every((name) => before[name]?.value === after[name]?.value);
+  return [...names].every(
+    (name) => before[name]?.value === after[name]?.value && before[name]?.claimed === after[name]?.claimed,
+  );
 }

@@ -70,7 +70,14 @@ export function identity(jobId = "7712", more: Partial<JobIdentity> = {}): JobId
 }
 
 /** Sessions wired to fakes. Subject tokens are `token:<job>:<n>`; policy grants two roles to everybody. */
-export function harness(options: { api?: IssuerAccess["api"]; renewable?: boolean; facts?: readonly string[] } = {}) {
+export function harness(
+  options: {
+    api?: IssuerAccess["api"];
+    claimFacts?: IssuerAccess["claimFacts"];
+    renewable?: boolean;
+    facts?: readonly string[];
+  } = {},
+) {
   const clock = new ManualClock();
   const recorder = new MemoryRecorder(clock);
   const table = new SessionTable(clock.monotonic);
@@ -79,6 +86,7 @@ export function harness(options: { api?: IssuerAccess["api"]; renewable?: boolea
     renewable: options.renewable ?? false,
     maxTokenLifeMs: 3_600_000,
     ...(options.api === undefined ? {} : { api: options.api }),
+    ...(options.claimFacts === undefined ? {} : { claimFacts: options.claimFacts }),
   };
   const issuer = () => issuerAccess;
   let policy: PolicyAccess = {

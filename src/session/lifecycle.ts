@@ -62,7 +62,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     deps.onChange?.(session);
     const { issuer, project, job } = session.identity;
     const status = overBy[reason];
-    const over = status === undefined ? [] : bury(issuer, project.id, job.id, status);
+    const over = status === undefined || job.ofRun === true ? [] : bury(issuer, project.id, job.id, status);
     await record([{ kind: "session.ended", ...of(session), data: { reason, ...more } }, ...over]);
   };
 

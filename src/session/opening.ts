@@ -44,7 +44,7 @@ function onRunner(identity: JobIdentity, spiffeId: string | undefined): JobIdent
   return {
     ...identity,
     runner: { ...identity.runner, spiffeId },
-    attributes: { ...identity.attributes, runner_spiffe_id: spiffeId },
+    attributes: { ...identity.attributes, runner: spiffeId },
   };
 }
 

@@ -17,6 +17,8 @@ export interface IssuerAccess {
   readonly renewable: boolean;
   /** Longest life of a token of this issuer, ms: tombstones outlive it. */
   readonly maxTokenLifeMs: number;
+  /** Facts that the token itself states. */
+  claimFacts?(identity: JobIdentity): Readonly<Record<string, FactValue>>;
   /** Present with an API credential. Rejects `ci_api_unreachable`. */
   readonly api?: {
     jobStatus(identity: JobIdentity): Promise<{

@@ -1,4 +1,5 @@
 import type { JobIdentity } from "../../core/identity.ts";
+import { hostedRunnerFacts } from "../hosted-runner.ts";
 import type { IssuerRef, Provider } from "../provider.ts";
 import { commitSha } from "../read-claims.ts";
 import { buildkiteApi } from "./api.ts";
@@ -22,12 +23,14 @@ export const buildkite: Provider = {
     "job.id": "UUID of the job",
   },
   identity,
-  hook: readBuildkiteHook,
-  api: buildkiteApi,
-  starter: ({ baseUrl, token = "", fetch, timeoutMs, now }) =>
-    buildkiteStarter({ baseUrl, token, fetch, timeoutMs, now }),
-  buildStatus: buildkiteBuildStatus,
-  apiUrl: () => "https://api.buildkite.com/v2", // one for all organizations, and not below the issuer
+  claimFacts: hostedRunnerFacts("buildkite-hosted"),
+  hooks: { read: readBuildkiteHook, buildStatus: buildkiteBuildStatus },
+  api: {
+    url: () => "https://api.buildkite.com/v2", // one for all organizations, and not below the issuer
+    connect: buildkiteApi,
+    starter: ({ baseUrl, token = "", fetch, timeoutMs, now }) =>
+      buildkiteStarter({ baseUrl, token, fetch, timeoutMs, now }),
+  },
 };
 
 /** Whether the build is of a fork's pull request is not in the token: unknown until the build was looked up. */

@@ -280,5 +280,5 @@ test("arbitrary payloads never yield an identity", () => {
 });
 
 test("the API is below the instance, relative root included", () => {
-  expect(gitlab.apiUrl("https://dev.example/gitlab")).toBe("https://dev.example/gitlab/api/v4");
+  expect(gitlab.api?.url("https://dev.example/gitlab")).toBe("https://dev.example/gitlab/api/v4");
 });

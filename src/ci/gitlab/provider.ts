@@ -1,4 +1,5 @@
 import type { JobIdentity } from "../../core/identity.ts";
+import { hostedRunnerFacts } from "../hosted-runner.ts";
 import type { IssuerRef, Provider } from "../provider.ts";
 import { gitlabApi } from "./api.ts";
 import { gitlabAttributes, gitlabFields } from "./attributes.ts";
@@ -27,11 +28,13 @@ export const gitlab: Provider = {
     "environment.slug": "the environment as CI_ENVIRONMENT_SLUG has it",
   },
   identity,
-  hook: readGitlabHook,
-  api: gitlabApi,
-  starter: ({ projects, token: _none, ...options }) => gitlabStarter({ ...options, triggerTokens: projects }),
-  buildStatus: gitlabBuildStatus,
-  apiUrl: (issuerUrl) => `${issuerUrl}/api/v4`,
+  claimFacts: hostedRunnerFacts("gitlab-hosted"),
+  hooks: { read: readGitlabHook, buildStatus: gitlabBuildStatus },
+  api: {
+    url: (issuerUrl) => `${issuerUrl}/api/v4`,
+    connect: gitlabApi,
+    starter: ({ projects, token: _none, ...options }) => gitlabStarter({ ...options, triggerTokens: projects }),
+  },
 };
 
 function identity(payload: Readonly<Record<string, unknown>>, issuer: IssuerRef): JobIdentity {

@@ -7,6 +7,7 @@ import type {
   ProblemResponse,
   TokenResponse,
 } from "../../api/contract.ts";
+import { awsProofPrefix, awsProofType } from "../../core/aws-proof.ts";
 import { type ErrorCode, errorCodes, WayleaveError } from "../../core/errors.ts";
 import type { ProofKey } from "./proof-key.ts";
 
@@ -102,7 +103,9 @@ export class Broker {
     const form = new URLSearchParams({
       grant_type: "urn:ietf:params:oauth:grant-type:token-exchange",
       subject_token: subjectToken,
-      subject_token_type: "urn:ietf:params:oauth:token-type:id_token",
+      subject_token_type: subjectToken.startsWith(awsProofPrefix)
+        ? awsProofType
+        : "urn:ietf:params:oauth:token-type:id_token",
       ...(this.#runnerSvid === undefined
         ? {}
         : {

@@ -3,7 +3,7 @@ import type { TokenResponse } from "../../api/contract.ts";
 import { WayleaveError } from "../../core/errors.ts";
 import type { CommandIo } from "../command-io.ts";
 import { Broker, type Caller } from "./broker.ts";
-import { ciJob } from "./ci-job.ts";
+import { ciJob, isCiJob } from "./ci-job.ts";
 import { type Handle, HandleFolder } from "./handle.ts";
 import { createProofKey, importProofKey, type ProofKey } from "./proof-key.ts";
 import { retrying } from "./retry.ts";
@@ -57,7 +57,7 @@ async function locate(
   try {
     return { folder: new HandleFolder(io, ciJob(io)) };
   } catch (error) {
-    if (!(error instanceof WayleaveError) || io.env.CI_JOB_ID || io.env.BUILDKITE_JOB_ID) throw error;
+    if (!(error instanceof WayleaveError) || isCiJob(io)) throw error;
     const subject = source();
     return { folder: new HandleFolder(io, ciJob(io, await subject.token())), subject };
   }

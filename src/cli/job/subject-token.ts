@@ -2,7 +2,9 @@ import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { WayleaveError } from "../../core/errors.ts";
 import type { CommandIo } from "../command-io.ts";
+import { awsProof, signsForAws } from "./aws-proof.ts";
 import { jwtPayload } from "./ci-job.ts";
+import { githubToken, isGithubJob } from "./github-token.ts";
 import { isSecure } from "./target-address.ts";
 
 /** Where the job's identity token comes from, and the broker it is for. */
@@ -18,6 +20,8 @@ export interface SubjectOptions {
   /** Name of the variable that holds the token. Default: WAYLEAVE_ID_TOKEN. */
   readonly idTokenEnv?: string;
   readonly fetch?: typeof fetch;
+  /** ms since the epoch. Default: the clock. */
+  readonly now?: () => number;
 }
 
 const buildkiteClaims = ["organization_id", "pipeline_id", "build_id"];
@@ -33,9 +37,17 @@ export function subjectSource(io: Pick<CommandIo, "env">, options: SubjectOption
     const url = brokerUrl(env, undefined);
     return { brokerUrl: url, renewable: true, token: () => buildkiteToken(env, url, options.fetch ?? fetch) };
   }
+  if (options.idTokenEnv === undefined && isGithubJob(env)) {
+    const url = brokerUrl(env, undefined);
+    return { brokerUrl: url, renewable: true, token: () => githubToken(env, url, options.fetch ?? fetch) };
+  }
+  if (options.idTokenEnv === undefined && signsForAws(env)) {
+    const url = brokerUrl(env, undefined);
+    return { brokerUrl: url, renewable: true, token: () => awsProof(env, url, options) };
+  }
   throw new WayleaveError(
     "invalid_request",
-    `No identity token: ${name} is not set. In .gitlab-ci.yml add to the job: id_tokens: { ${name}: { aud: <the broker's URL> } }`,
+    `No identity token: ${name} is not set${env.GITHUB_ACTIONS ? ", and the job lacks `permissions: { id-token: write }`" : ""}. In .gitlab-ci.yml add to the job: id_tokens: { ${name}: { aud: <the broker's URL> } }`,
   );
 }
 
