@@ -35,6 +35,7 @@ import { listenAt, listenOnSocket } from "./server/listen.ts";
 import { connectMessaging } from "./server/messaging.ts";
 import { connectPeople } from "./server/people.ts";
 import { openPolicySource, type PolicySource } from "./server/policy-source.ts";
+import { listenProxies } from "./server/proxies.ts";
 import { connectSessions } from "./server/sessions.ts";
 import { connectSpiffe } from "./server/spiffe.ts";
 import { type BrokerState, openState } from "./server/state.ts";
@@ -55,6 +56,8 @@ export interface RunningServer {
   readonly url: string;
   /** Port of the gRPC listener, where there is one. */
   readonly grpcPort?: number;
+  /** Port of each gateway of kind `proxy`, by name. */
+  readonly proxyPorts: Readonly<Record<string, number>>;
   /** Path of the operator's Unix socket. */
   readonly adminSocket: string;
   /** Path of the bootstrap token, while nobody has signed in. */
@@ -155,10 +158,12 @@ async function serve(
     { isServing: () => state.health.problems().length === 0, onFault },
   );
   await messaging.listen();
+  const proxies = await listenProxies(config, { clock, table: state.table, ...parts });
   const stopTimers = startTimers({ ...parts, keys, policies, recorder, log });
   return {
     url: addressOf(open, config),
     ...(grpc === undefined ? {} : { grpcPort: grpc.port }),
+    proxyPorts: proxies.ports,
     adminSocket,
     ...(people.bootstrapFile === undefined ? {} : { bootstrapFile: people.bootstrapFile }),
     status: parts.status,
@@ -166,6 +171,7 @@ async function serve(
     async close() {
       stopTimers();
       feed.close();
+      await proxies.close(); // while everything that its open requests need is still there
       await Promise.all([grpc?.close(), stopListening(open), stopListening(operator)]);
       await messaging.close();
       await spiffe.close();

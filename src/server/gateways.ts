@@ -8,7 +8,7 @@ import { gatewaySpiffeId } from "../core/spiffe-id.ts";
 import { subjectOf, verifyAccessToken } from "../credential/access-token.ts";
 import { mintAssertion, pathHash, verifyAssertion } from "../credential/assertion.ts";
 import { createTokenCache } from "../credential/token-cache.ts";
-import { createDecisionPoint, type DecisionPoint, type TokenVerdict } from "../gateway/decision-point.ts";
+import { createDecisionPoint, type StandingPoint, type TokenVerdict } from "../gateway/decision-point.ts";
 import { createEnvoyCheck } from "../gateway/envoy/check.ts";
 import { secretHash } from "../gateway/gateway-guard.ts";
 import { createLimits } from "../gateway/limits.ts";
@@ -19,7 +19,7 @@ import type { SessionTable } from "../session/table.ts";
 import type { BrokerKeys } from "./keys.ts";
 
 export interface GatewayServices {
-  readonly decisionPoint: DecisionPoint;
+  readonly decisionPoint: StandingPoint;
   readonly limits: ReturnType<typeof createLimits>;
   readonly dialects: Readonly<Record<string, Dialect>>;
   /** Envoy's authorization checks. */
@@ -84,11 +84,12 @@ export function connectGateways(deps: {
       });
     },
   });
-  const decisionPoint: DecisionPoint = {
+  const decisionPoint: StandingPoint = {
     answer(question) {
       deps.onAsked(question.gateway);
       return decisions.answer(question);
     },
+    refusedNow: decisions.refusedNow,
   };
   const onRefused = (refusal: { reason: string; detail: string }) => deps.onRefused(refusal.detail, refusal.reason);
   const nginx = createNginxDialect({ decisionPoint, gateways: askers(config, "nginx"), onRefused });

@@ -1,0 +1,38 @@
+import type { Readable } from "node:stream";
+import type { UpstreamFault } from "./denial.ts";
+
+/** One request as the service gets it. */
+export interface UpstreamRequest {
+  readonly method: string;
+  /** The very bytes that were decided, with the query. */
+  readonly url: string;
+  readonly authority: string;
+  /** Names and values in turn. */
+  readonly fields: readonly string[];
+  /** Absent: the request has none. */
+  readonly body?: Readable;
+  readonly grpc: boolean;
+}
+
+/** Who takes the answer. Exactly one of `end` and `fail` is the last call. */
+export interface AnswerSink {
+  /** Bytes of the request's body went on. */
+  sent(bytes: number): void;
+  /** Names and values in turn, raw. */
+  head(status: number, fields: readonly (string | Buffer)[]): void;
+  /** False: no more until `resume`. */
+  data(chunk: Buffer): boolean;
+  end(trailers: readonly (string | Buffer)[]): void;
+  fail(fault: UpstreamFault): void;
+}
+
+export interface UpstreamCall {
+  resume(): void;
+  /** Nothing is told the sink any more, and the connection is not used again. */
+  abort(): void;
+}
+
+export interface Upstream {
+  send(request: UpstreamRequest, sink: AnswerSink): UpstreamCall;
+  close(): Promise<void>;
+}
