@@ -158,7 +158,10 @@ async function serve(
     { isServing: () => state.health.problems().length === 0, onFault },
   );
   await messaging.listen();
-  const proxies = await listenProxies(config, { clock, table: state.table, ...parts });
+  const proxies = await listenProxies(config, {
+    ...{ clock, table: state.table, note: noting(recorder, onFault) },
+    ...parts,
+  });
   const stopTimers = startTimers({ ...parts, keys, policies, recorder, log });
   return {
     url: addressOf(open, config),

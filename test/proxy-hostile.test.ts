@@ -2,7 +2,7 @@ import { connect as connectHttp2, type OutgoingHttpHeaders } from "node:http2";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { noCounts } from "../src/core/decision.ts";
 import { noFacts } from "../src/core/fact.ts";
-import { job, policyModel, role, session } from "../src/policy/policy.fake.ts";
+import { job, session } from "../src/policy/policy.fake.ts";
 import type { HostileRequest } from "./hostile-request.ts";
 import { hostileRequests } from "./hostile-requests.ts";
 import {
@@ -23,7 +23,9 @@ let service: LabService;
 beforeAll(async () => {
   service = await startService();
   lab = await startProxyLab({
-    policy: policyModel({ roles: [role("read", { billing: ["GET /v1/**"] })] }),
+    policy: `
+targets: { billing: { http: { hosts: [billing.internal] } } }
+roles: { read: { for: shop, allow: { billing: ["GET /v1/**"] } } }`,
     targets: [httpTarget("billing", service.port)],
   });
   lab.open("good");

@@ -1,18 +1,19 @@
 import { EventEmitter, once } from "node:events";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { type AddressInfo, connect } from "node:net";
+import { vocabulary } from "../src/ci/providers.ts";
 import type { AuditEvent } from "../src/core/record.ts";
 import type { SessionView } from "../src/core/session.ts";
 import { createDecisionPoint, type TokenVerdict } from "../src/gateway/decision-point.ts";
 import { createLimits } from "../src/gateway/limits.ts";
+import type { ExchangeEnd } from "../src/gateway/proxy/exchange.ts";
 import { createProxyGateway, type ProxyGateway } from "../src/gateway/proxy/gateway.ts";
 import type { Change } from "../src/gateway/proxy/open-exchanges.ts";
 import type { ProxyHttpTarget, ProxyLimits, ProxySettings } from "../src/gateway/proxy/settings.ts";
 import { compile } from "../src/policy/compile.ts";
-import type { PolicyModel } from "../src/policy/model.ts";
+import { parsePolicy } from "../src/policy/parse.ts";
 import { job, session } from "../src/policy/policy.fake.ts";
 import type { Policy } from "../src/policy/policy.ts";
-import { fakeVocabulary } from "../src/policy/vocabulary.fake.ts";
 
 /** A proxy over a real decision point and policy, with sessions that the test changes. */
 export interface ProxyLab {
@@ -20,19 +21,21 @@ export interface ProxyLab {
   readonly proxy: ProxyGateway;
   readonly records: AuditEvent[];
   readonly faults: unknown[];
+  readonly ends: ExchangeEnd[];
   /** Opens a session; its token is `Bearer <name>`. */
   open(name: string, change?: Partial<SessionView>): void;
   /** Ends, suspends or changes a session, and tells the proxy. */
   change(name: string, change: Partial<SessionView>): void;
   revoke(name: string): void;
-  /** Puts another policy in force. */
-  replace(model: PolicyModel): void;
+  /** Puts another policy in force, given what `readPolicy` takes. */
+  replace(text: string): void;
   readonly policy: () => Policy;
   close(): Promise<void>;
 }
 
 export interface ProxyLabOptions {
-  readonly policy: PolicyModel;
+  /** Targets and roles as YAML; selector `shop` is the lab's jobs. */
+  readonly policy: string;
   readonly targets: ProxySettings["targets"];
   readonly limits?: Partial<ProxyLimits>;
   readonly tls?: ProxySettings["tls"];
@@ -57,16 +60,28 @@ export function httpTarget(name: string, port: number, change: Partial<ProxyHttp
   };
 }
 
+function readPolicy(text: string): Policy {
+  const whole = `version: 1\nwho:\n  shop: { gitlab: { project: acme/shop } }\n${text}`;
+  const { model, diagnostics } = parsePolicy({
+    files: [{ name: "policy.yaml", text: whole }],
+    vocabulary,
+    issuers: [{ name: "gitlab", type: "gitlab" }],
+  });
+  if (model === undefined) throw new TypeError(JSON.stringify(diagnostics));
+  return compile(model, vocabulary);
+}
+
 const clock = { now: () => Date.now(), monotonic: () => performance.now() };
 
 /** What a proxy asks, in memory. */
-function labWorld(model: PolicyModel) {
+function labWorld(text: string) {
   const sessions = new Map<string, SessionView>();
   const revoked = new Set<string>();
   const records: AuditEvent[] = [];
   const faults: unknown[] = [];
+  const ends: ExchangeEnd[] = [];
   const changes = new EventEmitter<{ change: [Change] }>();
-  let policy = compile(model, fakeVocabulary);
+  let policy = readPolicy(text);
   const token = (bearer: string): TokenVerdict =>
     sessions.has(`ses_${bearer}`)
       ? { state: "valid", token: { jti: bearer, sessionId: `ses_${bearer}`, narrowing: {} } }
@@ -94,10 +109,10 @@ function labWorld(model: PolicyModel) {
     onFault: (error) => void faults.push(error),
     mintAssertion: async () => "eyJ0.eyJ0.c2ln",
   });
-  const replace = (next: PolicyModel): void => {
-    policy = compile(next, fakeVocabulary);
+  const replace = (next: string): void => {
+    policy = readPolicy(next);
   };
-  return { sessions, revoked, records, faults, changes, point, replace, policy: () => policy };
+  return { sessions, revoked, records, faults, ends, changes, point, replace, policy: () => policy };
 }
 
 export async function startProxyLab(options: ProxyLabOptions): Promise<ProxyLab> {
@@ -117,10 +132,11 @@ export async function startProxyLab(options: ProxyLabOptions): Promise<ProxyLab>
       changes.on("change", listener);
       return () => changes.off("change", listener);
     },
+    closed: (end) => void world.ends.push(end),
     onFault: (error) => void faults.push(error),
   });
   return {
-    ...{ proxy, policy, faults, records: world.records, replace: world.replace },
+    ...{ proxy, ends: world.ends, policy, faults, records: world.records, replace: world.replace },
     port: await proxy.listen(),
     open(name, changed) {
       const view = session(job(), { openedAt: clock.now(), hardEndAt: clock.now() + 3_600_000 });

@@ -154,7 +154,7 @@ function upstreamOf(upstream: RawUpstream, path: KeyPath, read: Reader): ProxyUp
   };
 }
 
-function tlsOf(upstream: RawUpstream, path: KeyPath, read: Reader): ProxyUpstreamConfig["tls"] {
+function tlsOf(upstream: RawUpstream, path: KeyPath, read: Reader): NonNullable<ProxyUpstreamConfig["tls"]> {
   const { ca_file: file, server_name: serverName, spiffe_id: spiffeId } = upstream;
   const ca = file === undefined ? undefined : read.file(file, [...path, "ca_file"]);
   return {

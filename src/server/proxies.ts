@@ -1,7 +1,9 @@
 import type { Config, ProxyGatewayConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
+import { type AuditEvent, recordJob } from "../core/record.ts";
 import type { StandingPoint } from "../gateway/decision-point.ts";
+import type { ExchangeEnd } from "../gateway/proxy/exchange.ts";
 import { createProxyGateway, type ProxyGateway } from "../gateway/proxy/gateway.ts";
 import type { ProxyHttpTarget, ProxySettings, ProxyTcpTarget } from "../gateway/proxy/settings.ts";
 import type { Policy } from "../policy/policy.ts";
@@ -16,10 +18,12 @@ export interface Proxies {
 }
 
 export interface ProxiesDeps {
-  readonly clock: Clock;
   readonly table: Pick<SessionTable, "find" | "watch">;
   readonly gateways: { readonly decisionPoint: StandingPoint };
+  readonly clock: Clock;
   policy(): Policy;
+  /** Must not throw. */
+  note(event: AuditEvent): void;
   onFault(error: unknown): void;
 }
 
@@ -45,6 +49,7 @@ function createProxy(gateway: ProxyGatewayConfig, deps: ProxiesDeps): ProxyGatew
   const { table } = deps;
   return createProxyGateway({
     ...deps,
+    closed: (end) => deps.note(closedEvent(deps, gateway.name, end)),
     point: deps.gateways.decisionPoint,
     settings: settingsOf(gateway, deps.policy()),
     hardEndAt: (session) => table.find(session)?.view.hardEndAt,
@@ -53,6 +58,28 @@ function createProxy(gateway: ProxyGatewayConfig, deps: ProxiesDeps): ProxyGatew
         listener("session" in change ? { session: change.session.id } : { revoked: change.revoked.jti }),
       ),
   });
+}
+
+function closedEvent({ clock, table }: ProxiesDeps, gateway: string, end: ExchangeEnd): AuditEvent {
+  const { open, answer, transport, by, reason } = end;
+  const session = open.holder?.sessionId;
+  const identity = session === undefined ? undefined : table.find(session)?.view.identity;
+  return {
+    kind: "stream.closed",
+    ...(session === undefined || identity === undefined ? {} : { session, job: recordJob(identity) }),
+    trace: answer.traceparent.slice(3, 35),
+    data: {
+      gateway,
+      target: open.question.target,
+      decision_record: answer.record,
+      transport,
+      bytes_in: open.bytesIn,
+      bytes_out: open.bytesOut,
+      ms: Math.round(clock.monotonic() - open.openedAt),
+      ended_by: by,
+      ...(reason === undefined ? {} : { reason }),
+    },
+  };
 }
 
 function settingsOf(gateway: ProxyGatewayConfig, { targets }: Policy): ProxySettings {

@@ -18,13 +18,18 @@ export function http2Client(
       return stream.headersSent;
     },
     proceed: () => stream.additionalHeaders({ ":status": 100 }),
-    head(status, fields) {
+    head(status, fields, last) {
       if (stream.destroyed) return;
+      if (last) {
+        stream.respond({ ":status": status, ...headersOf(fields) }, { endStream: true });
+        return;
+      }
       stream.respond({ ":status": status, ...headersOf(fields) }, { waitForTrailers: true });
       stream.once("wantTrailers", () => stream.sendTrailers(trailers));
     },
     write: (chunk) => stream.write(chunk),
     end(fields) {
+      if (stream.writableEnded) return;
       trailers = headersOf(fields);
       stream.end();
     },

@@ -11,8 +11,8 @@ export interface Client {
   readonly begun: boolean;
   /** The client waits for leave to send the body (`Expect: 100-continue`). */
   proceed(): void;
-  /** Names and values in turn. */
-  head(status: number, fields: readonly string[]): void;
+  /** Names and values in turn. `last`: nothing follows. */
+  head(status: number, fields: readonly string[], last: boolean): void;
   /** False: no more until `onDrain` calls back. */
   write(chunk: Buffer): boolean;
   end(trailers: readonly string[]): void;

@@ -1,5 +1,5 @@
 import type { Clock } from "../../core/clock.ts";
-import { reasonCodes } from "../../core/decision.ts";
+import { type ReasonCode, reasonCodes } from "../../core/decision.ts";
 import type { Answer, Question, StandingPoint } from "../decision-point.ts";
 import { answerFields } from "./answer-head.ts";
 import type { Client } from "./client.ts";
@@ -19,8 +19,21 @@ export interface ExchangeDeps {
   readonly routes: TargetRouter;
   readonly open: OpenExchanges;
   readonly limits: ProxyLimits;
+  /** Told how something that lasted ended. */
+  closed(end: ExchangeEnd): void;
   /** Told what is a fault and no refusal: for the log. Must not throw. */
   onFault(error: unknown): void;
+}
+
+/** How something that lasted ended. */
+export interface ExchangeEnd {
+  readonly open: OpenExchange;
+  readonly answer: Answer;
+  readonly transport: "http" | "grpc" | "websocket" | "tcp";
+  /** Who went first. */
+  readonly by: "client" | "upstream" | "wayleave";
+  /** Why Wayleave ended it. */
+  readonly reason?: ReasonCode;
 }
 
 /** A request that was decided. */
@@ -88,28 +101,32 @@ function forward(deps: ExchangeDeps, found: Decided & { readonly route: Route },
   const { maxBytes } = deps.limits;
   let call: UpstreamCall | undefined;
   let over = false;
-  const finish = (): boolean => {
+  const finish = (by: ExchangeEnd["by"], reason?: ReasonCode): boolean => {
     if (over) return false;
     over = true;
     deps.open.remove(open);
+    if (open.unbounded || reason !== undefined) {
+      const transport = head.grpc ? "grpc" : "http";
+      deps.closed({ open, answer, transport, by, ...(reason === undefined ? {} : { reason }) });
+    }
     return true;
   };
   const open: OpenExchange = {
     ...standing(deps, question, answer),
     cut(reason, again) {
-      if (!finish()) return;
+      if (!finish("wayleave", reason)) return;
       call?.abort();
       if (client.begun) client.cut(head.grpc ? reasonCodes[reason] : undefined);
       else client.refuse(denial(question, again ?? answer, head.grpc, reason));
     },
   };
   const fail = (fault: UpstreamFault) => {
-    if (!finish()) return;
+    if (!finish("upstream")) return;
     if (client.begun) client.cut(undefined);
     else client.refuse(upstreamRefusal(fault, target.name, answer, head.grpc));
   };
   client.onClose(() => {
-    if (finish()) call?.abort();
+    if (finish("client")) call?.abort();
   });
   client.onDrain(() => call?.resume());
   deps.open.add(open);
@@ -129,7 +146,7 @@ function forward(deps: ExchangeDeps, found: Decided & { readonly route: Route },
         open.bytesIn += bytes;
         if (open.bytesIn > maxBytes) deps.open.needsStream(open);
       },
-      head(status, raw) {
+      head(status, raw, last) {
         const fields = answerFields(raw);
         if (fields === undefined) {
           call?.abort();
@@ -137,7 +154,7 @@ function forward(deps: ExchangeDeps, found: Decided & { readonly route: Route },
           return;
         }
         if (lasts(fields, maxBytes)) deps.open.needsStream(open);
-        if (!over) client.head(status, fields);
+        if (!over) client.head(status, fields, last);
       },
       data(chunk) {
         open.bytesOut += chunk.length;
@@ -145,7 +162,7 @@ function forward(deps: ExchangeDeps, found: Decided & { readonly route: Route },
         return over || client.write(chunk);
       },
       end(trailers) {
-        if (finish()) client.end(answerFields(trailers) ?? []);
+        if (finish("upstream")) client.end(answerFields(trailers) ?? []);
       },
       fail,
     },

@@ -4,14 +4,17 @@ import type { Policy } from "../../policy/policy.ts";
 import type { StandingPoint } from "../decision-point.ts";
 import { http1Client } from "./client-http1.ts";
 import { http2Client } from "./client-http2.ts";
-import { exchange } from "./exchange.ts";
+import { type ExchangeEnd, exchange } from "./exchange.ts";
 import { createFront } from "./front.ts";
 import { createFieldRules } from "./header-rules.ts";
 import { type Change, OpenExchanges } from "./open-exchanges.ts";
 import type { RawHead } from "./request-head.ts";
 import type { ProxyHttpTarget, ProxySettings } from "./settings.ts";
 import { createTargetRouter, type Route } from "./target-router.ts";
+import { openTunnel } from "./tunnel.ts";
 import { connectHttp1 } from "./upstream-http1.ts";
+import { connectHttp2 } from "./upstream-http2.ts";
+import { openWebSocket } from "./websocket.ts";
 
 export interface ProxyDeps {
   readonly settings: ProxySettings;
@@ -22,6 +25,8 @@ export interface ProxyDeps {
   hardEndAt(session: string): number | undefined;
   /** Calls back at once with each change. Returns how to stop. */
   watch(listener: (change: Change) => void): () => void;
+  /** Told how something that lasted ended: for its record. */
+  closed(end: ExchangeEnd): void;
   /** Told what is a fault and no refusal: for the log. Must not throw. */
   onFault(error: unknown): void;
 }
@@ -44,6 +49,9 @@ export function createProxyGateway(deps: ProxyDeps): ProxyGateway {
   const parts = {
     ...{ gateway: settings.name, clock, point, open, limits },
     routes: createTargetRouter(routes, deps.policy),
+    tcpTargets: new Set(settings.targets.flatMap(({ kind, name }) => (kind === "tcp" ? [name] : []))),
+    addressOf: (target: string) => deps.policy().targets.get(target)?.address,
+    closed: deps.closed,
     onFault: deps.onFault,
   };
   const secure = settings.tls !== undefined;
@@ -57,8 +65,8 @@ export function createProxyGateway(deps: ProxyDeps): ProxyGateway {
       const { ":method": method = "", ":path": url = "", ":authority": authority = headers.host ?? "" } = headers;
       exchange(parts, { method, url, authority, rawHeaders }, client);
     },
-    upgrade: (_request, socket) => void socket.destroy(),
-    connect: (_request, socket) => void socket.destroy(),
+    upgrade: (request, socket, rest) => openWebSocket(parts, rawHeadOf(request), { request, socket, rest, secure }),
+    connect: (request, socket, rest) => openTunnel(parts, { request, socket, rest, secure }),
   });
   const unwatch = deps.watch((change) => open.changed(change));
   return {
@@ -79,5 +87,6 @@ function rawHeadOf({ method = "", url = "", headers, rawHeaders, httpVersion }: 
 
 function routeOf(target: ProxyHttpTarget, { limits }: ProxySettings): Route {
   const rules = createFieldRules(target.credentialHeader, target.upstreamAuth?.header);
-  return { target, rules, upstream: connectHttp1(target.upstream, limits) };
+  const connect = target.upstream.protocol === "http2" ? connectHttp2 : connectHttp1;
+  return { target, rules, upstream: connect(target.upstream, limits) };
 }

@@ -34,7 +34,7 @@ export interface OpenExchangesDeps {
 export type Change = { readonly session: string } | { readonly revoked: string };
 
 /** How often what only time changes is looked at, ms: the policy in force, hard ends, the length of exchanges. */
-const lookMs = 25;
+const lookMs = 10;
 /** How often everything open is decided again, ms: a condition may read the time. */
 const againMs = 1_000;
 
@@ -112,13 +112,9 @@ export class OpenExchanges {
       this.#timer = undefined;
       return;
     }
-    const { clock, exchangeMs, hardEndAt, policy } = this.#deps;
-    const now = clock.now();
+    const { clock, exchangeMs, policy } = this.#deps;
     const monotonic = clock.monotonic();
-    for (const [id, exchanges] of this.#bySession) {
-      const over = id !== "" && !((hardEndAt(id) ?? 0) > now);
-      if (over) for (const exchange of [...exchanges]) exchange.cut("session_ended");
-    }
+    for (const exchange of this.#all()) if (this.#over(exchange, clock.now())) exchange.cut("session_ended");
     if (policy() !== this.#looked || monotonic - this.#decidedAt >= againMs) {
       this.#looked = policy();
       this.#decidedAt = monotonic;
@@ -134,6 +130,11 @@ export class OpenExchanges {
     for (const exchange of this.#all()) exchange.cut("outage");
     clearInterval(this.#timer);
     this.#timer = undefined;
+  }
+
+  #over({ holder }: OpenExchange, now: number): boolean {
+    // Written so that an end that is no time is an end.
+    return holder !== undefined && !((this.#deps.hardEndAt(holder.sessionId) ?? 0) > now);
   }
 
   #all(): OpenExchange[] {

@@ -13,6 +13,8 @@ export interface RawHead {
   readonly rawHeaders: readonly string[];
   /** As the request line says it; absent for HTTP/2. */
   readonly version?: string;
+  /** What makes it two requests in one, where somebody saw that before. */
+  readonly ambiguity?: string;
 }
 
 /** A request in one reading. */
@@ -72,6 +74,7 @@ export function readHead(raw: RawHead, rules: FieldRules): RequestHead {
     credential: reading.credential,
     traceparent: reading.traceparent === "" ? undefined : reading.traceparent,
     ambiguity:
+      raw.ambiguity ??
       reading.ambiguity ??
       (version === undefined || /^1\.[01]$/.test(version) ? undefined : "a version that HTTP/1 has not") ??
       ambiguousMethod(method) ??
@@ -83,6 +86,24 @@ export function readHead(raw: RawHead, rules: FieldRules): RequestHead {
     contentLength: length,
     framed: reading.transferEncoding || (length !== undefined && length > 0),
     fields: reading.cookie === "" ? reading.fields : [...reading.fields, "cookie", reading.cookie],
+  };
+}
+
+/** The head of a `CONNECT`: who asks. Where the connection leads is no part of it. */
+export function readConnect(
+  rawHeaders: readonly string[],
+  rules: FieldRules,
+): Pick<RequestHead, "credential" | "traceparent" | "ambiguity"> {
+  const reading = readFields(rawHeaders, rules);
+  const framed = reading.transferEncoding || reading.contentLength !== undefined;
+  return {
+    credential: reading.credential,
+    traceparent: reading.traceparent === "" ? undefined : reading.traceparent,
+    ambiguity:
+      reading.ambiguity ??
+      (reading.upgrade === undefined ? undefined : "a connection is not upgraded") ??
+      ambiguousHop(reading.connection, undefined) ??
+      (framed ? "CONNECT has no body" : undefined),
   };
 }
 

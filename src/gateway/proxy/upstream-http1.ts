@@ -1,7 +1,7 @@
 import { type buildConnector, type Dispatcher, errors, Pool } from "undici";
 import type { UpstreamFault } from "./denial.ts";
 import type { ProxyLimits, ProxyUpstream } from "./settings.ts";
-import type { AnswerSink, Upstream, UpstreamRequest } from "./upstream.ts";
+import type { AnswerSink, UpgradeSink, Upstream, UpstreamRequest } from "./upstream.ts";
 import { connectTls, UpstreamConnectError } from "./upstream-tls.ts";
 
 /**
@@ -19,7 +19,8 @@ export function connectHttp1(upstream: ProxyUpstream, limits: ProxyLimits): Upst
     strictContentLength: true,
   });
   return {
-    send: (request, sink) => send(pool, request, sink),
+    send: (request, sink) => send(pool, request, sink, undefined),
+    upgrade: (request, sink) => send(pool, request, sink, sink.upgraded),
     close: () => pool.destroy(),
   };
 }
@@ -42,7 +43,7 @@ function originOf({ host, port, tls }: ProxyUpstream): string {
   return `${tls === undefined ? "http" : "https"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-function send(pool: Pool, request: UpstreamRequest, sink: AnswerSink) {
+function send(pool: Pool, request: UpstreamRequest, sink: AnswerSink, upgraded: UpgradeSink["upgraded"] | undefined) {
   let controller: Dispatcher.DispatchController | undefined;
   let over = false;
   const handler: Dispatcher.DispatchHandler & { onBodySent(chunk: Buffer): void } = {
@@ -51,8 +52,16 @@ function send(pool: Pool, request: UpstreamRequest, sink: AnswerSink) {
       if (over) started.abort(new Error("aborted"));
     },
     onBodySent: (chunk) => over || sink.sent(chunk.length),
+    onRequestUpgrade(started, _status, _headers, socket) {
+      if (over || upgraded === undefined) {
+        socket.destroy();
+        return;
+      }
+      over = true;
+      upgraded(rawFields(started.rawHeaders), socket);
+    },
     onResponseStart(started, status) {
-      if (status >= 200 && !over) sink.head(status, rawFields(started.rawHeaders));
+      if (status >= 200 && !over) sink.head(status, rawFields(started.rawHeaders), false);
     },
     onResponseData(started, chunk) {
       if (!over && !sink.data(chunk)) started.pause();
@@ -74,6 +83,7 @@ function send(pool: Pool, request: UpstreamRequest, sink: AnswerSink) {
     path: request.url,
     headers: ["host", request.authority, ...request.fields],
     body: request.body ?? null,
+    ...(upgraded === undefined ? {} : { upgrade: "websocket" }),
   };
   pool.dispatch(options, handler);
   return {

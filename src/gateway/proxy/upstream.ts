@@ -1,4 +1,4 @@
-import type { Readable } from "node:stream";
+import type { Duplex, Readable } from "node:stream";
 import type { UpstreamFault } from "./denial.ts";
 
 /** One request as the service gets it. */
@@ -18,12 +18,17 @@ export interface UpstreamRequest {
 export interface AnswerSink {
   /** Bytes of the request's body went on. */
   sent(bytes: number): void;
-  /** Names and values in turn, raw. */
-  head(status: number, fields: readonly (string | Buffer)[]): void;
+  /** Names and values in turn, raw. `last`: nothing follows, as in an answer of gRPC that is trailers only. */
+  head(status: number, fields: readonly (string | Buffer)[], last: boolean): void;
   /** False: no more until `resume`. */
   data(chunk: Buffer): boolean;
   end(trailers: readonly (string | Buffer)[]): void;
   fail(fault: UpstreamFault): void;
+}
+
+/** Who takes the answer to `Upgrade: websocket`: `upgraded` stands for head and end where the service agrees. */
+export interface UpgradeSink extends AnswerSink {
+  upgraded(fields: readonly (string | Buffer)[], socket: Duplex): void;
 }
 
 export interface UpstreamCall {
@@ -34,5 +39,7 @@ export interface UpstreamCall {
 
 export interface Upstream {
   send(request: UpstreamRequest, sink: AnswerSink): UpstreamCall;
+  /** Absent: the service has no WebSockets. */
+  upgrade?(request: UpstreamRequest, sink: UpgradeSink): UpstreamCall;
   close(): Promise<void>;
 }
