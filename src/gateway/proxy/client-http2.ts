@@ -1,6 +1,7 @@
 import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { Client } from "./client.ts";
 import { grpcMessage, type Refusal } from "./denial.ts";
+import { requestBody } from "./request-body.ts";
 
 /** How long a client that reads slowly has for the last words of an answer that is cut, ms. */
 const lastWordsMs = 50;
@@ -13,7 +14,7 @@ export function http2Client(
   let trailers: OutgoingHttpHeaders = {};
   return {
     origin: { address: stream.session?.socket.remoteAddress ?? "", secure: options.secure },
-    ...(options.bodyless ? {} : { body: stream }),
+    ...(options.bodyless ? {} : { body: requestBody(stream) }),
     get begun() {
       return stream.headersSent;
     },
@@ -32,6 +33,7 @@ export function http2Client(
       if (stream.writableEnded) return;
       trailers = headersOf(fields);
       stream.end();
+      if (!stream.readableEnded) stopReading(stream);
     },
     refuse(refusal: Refusal) {
       if (stream.destroyed) return;

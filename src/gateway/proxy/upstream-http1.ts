@@ -15,7 +15,7 @@ export function connectHttp1(upstream: ProxyUpstream, limits: ProxyLimits): Upst
     connect: connectorOf(upstream, limits.connectMs),
     headersTimeout: limits.answerMs,
     bodyTimeout: 0, // the exchange as a whole is bounded, and a stream by its session
-    maxHeaderSize: 65_536,
+    maxHeaderSize: 16_384,
     strictContentLength: true,
   });
   return {
