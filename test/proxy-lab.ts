@@ -193,19 +193,21 @@ export async function startService(answer?: RequestListener): Promise<LabService
   };
 }
 
-/** Sends bytes, one character each, and nothing more; gives all that came back until the other side closed. */
+/** How long nothing more comes once all was answered, ms. */
+const silenceMs = 40;
+
+/** Sends bytes, one character each; gives all that came back until the other side closed, or said nothing more. */
 export function sendRaw(port: number, bytes: string): Promise<string> {
   return new Promise((resolve) => {
     let answer = "";
-    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true }, () =>
-      socket.end(Buffer.from(bytes, "latin1")),
-    );
+    const socket = connect({ port, host: "127.0.0.1" }, () => socket.write(Buffer.from(bytes, "latin1")));
     socket.setEncoding("latin1");
     socket.on("data", (text: string) => {
       answer += text;
+      socket.setTimeout(silenceMs);
     });
+    socket.on("timeout", () => socket.destroy());
     socket.on("error", () => undefined); // a reset is an answer too: what came before it counts
-    socket.on("end", () => socket.destroy());
     socket.on("close", () => resolve(answer));
   });
 }

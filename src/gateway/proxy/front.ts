@@ -115,8 +115,6 @@ function http1Server(handler: FrontHandler): Http1Server {
     connectionsCheckingInterval: 1_000,
     shouldUpgradeCallback: ({ headers }) => headers.upgrade?.toLowerCase() === "websocket",
   });
-  // A client may close its side behind the request (RFC 9112 §9.6). Not in the types.
-  Object.assign(server, { httpAllowHalfOpen: true });
   server.maxHeadersCount = 0; // none is left out of the reading; the size bounds them
   server.on("request", (request, response) => handler.http1(request, response, false));
   server.on("checkContinue", (request, response) => handler.http1(request, response, true));
