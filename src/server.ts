@@ -5,6 +5,7 @@ import type { Logger } from "pino";
 import packageJson from "../package.json" with { type: "json" };
 import { createApp } from "./api/app.ts";
 import { authzHandler } from "./api/authz.ts";
+import { evaluationRoutes } from "./api/authzen.ts";
 import { clientRoutes } from "./api/client.ts";
 import type { StatusResponse } from "./api/contract.ts";
 import { discoveryRoutes } from "./api/discovery.ts";
@@ -326,6 +327,7 @@ async function publicApp(
       svidRoutes(spiffe.routes),
       ...messaging.routes,
       gatewayDiscoveryRoutes(feed),
+      evaluationRoutes(gateways.evaluation),
       gatewayLogRoutes(evidence.gatewayLog),
       discoveryRoutes({
         issuerUrl: config.issuer,
