@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { Evaluation } from "../../src/api/authzen.ts";
 import { EmitBody, RetryBody } from "../../src/api/events.ts";
 import { LogQuery } from "../../src/api/gateway-log.ts";
 import { NatsBody } from "../../src/api/nats.ts";
@@ -184,6 +185,12 @@ export const apiRoutes: Readonly<Record<Caller, readonly ApiRoute[]>> = {
       does: "An X.509-SVID for the gateway itself.",
       takes: { schema: GatewayBody },
       gives: { json: "GatewaySvidResponse" },
+    },
+    {
+      route: "POST /access/v1/evaluation",
+      does: "A decision by AuthZEN's Authorization API, about a target that the gateway fronts.",
+      takes: { schema: Evaluation },
+      gives: { media: "application/json" },
     },
     {
       route: "POST /v1/gateway/log",

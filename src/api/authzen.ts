@@ -21,7 +21,7 @@ export interface EvaluationDeps {
 const short = z.string().min(1).max(8192);
 
 /** What is read of an Access Evaluation request; members we do not know say nothing about what is asked. */
-const Evaluation = z.object({
+export const Evaluation = z.object({
   subject: z.object({ type: z.literal("access_token"), id: z.string().min(1).max(16_384) }),
   action: z.object({ name: short, properties: z.object({ stream: z.boolean().optional() }).optional() }),
   resource: z.object({
