@@ -31,7 +31,7 @@ roles:
 const issuerUrl = "https://gitlab.bench.example";
 
 export async function makeInstallation(
-  options: { durable?: "within_50ms" | "before_answer"; cache?: boolean } = {},
+  options: { durable?: "within_50ms" | "before_answer"; cache?: boolean; gateways?: readonly object[] } = {},
 ): Promise<Installation> {
   const directory = await mkdtemp(join(tmpdir(), "wayleave-bench-"));
   const port = await freePort();
@@ -61,6 +61,7 @@ export async function makeInstallation(
           broker_url: url,
           ...(options.cache === true ? { cache: "2s", njs: true } : {}),
         },
+        ...(options.gateways ?? []),
       ],
     }),
   };

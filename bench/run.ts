@@ -7,6 +7,7 @@ const all = [
   "journal",
   "authz",
   "nginx",
+  "proxy",
   "check",
   "envoy-native",
   "envoy-end",

@@ -5,6 +5,7 @@ import type { Logger } from "pino";
 import packageJson from "../package.json" with { type: "json" };
 import { createApp } from "./api/app.ts";
 import { authzHandler } from "./api/authz.ts";
+import { evaluationRoutes } from "./api/authzen.ts";
 import { clientRoutes } from "./api/client.ts";
 import type { StatusResponse } from "./api/contract.ts";
 import { discoveryRoutes } from "./api/discovery.ts";
@@ -37,6 +38,7 @@ import { connectMessaging } from "./server/messaging.ts";
 import { connectPeople } from "./server/people.ts";
 import { openPolicySource, type PolicySource } from "./server/policy-source.ts";
 import { openPolicySources } from "./server/policy-sources.ts";
+import { listenProxies } from "./server/proxies.ts";
 import { connectSessions } from "./server/sessions.ts";
 import { connectSpiffe } from "./server/spiffe.ts";
 import { type BrokerState, openState } from "./server/state.ts";
@@ -57,6 +59,8 @@ export interface RunningServer {
   readonly url: string;
   /** Port of the gRPC listener, where there is one. */
   readonly grpcPort?: number;
+  /** Port of each gateway of kind `proxy`, by name. */
+  readonly proxyPorts: Readonly<Record<string, number>>;
   /** Path of the operator's Unix socket. */
   readonly adminSocket: string;
   /** Path of the bootstrap token, while nobody has signed in. */
@@ -163,10 +167,15 @@ async function serve(
     { isServing: () => state.health.problems().length === 0, onFault },
   );
   await messaging.listen();
+  const proxies = await listenProxies(config, {
+    ...{ clock, table: state.table, note: noting(recorder, onFault) },
+    ...parts,
+  });
   const stopTimers = startTimers({ ...parts, keys, policies, recorder, log });
   return {
     url: addressOf(open, config),
     ...(grpc === undefined ? {} : { grpcPort: grpc.port }),
+    proxyPorts: proxies.ports,
     adminSocket,
     ...(people.bootstrapFile === undefined ? {} : { bootstrapFile: people.bootstrapFile }),
     status: parts.status,
@@ -174,6 +183,7 @@ async function serve(
     async close() {
       stopTimers();
       feed.close();
+      await proxies.close(); // while everything that its open requests need is still there
       await Promise.all([grpc?.close(), stopListening(open), stopListening(operator)]);
       await messaging.close();
       await spiffe.close();
@@ -325,6 +335,7 @@ async function publicApp(
       svidRoutes(spiffe.routes),
       ...messaging.routes,
       gatewayDiscoveryRoutes(feed),
+      evaluationRoutes(gateways.evaluation),
       gatewayLogRoutes(evidence.gatewayLog),
       discoveryRoutes({
         issuerUrl: config.issuer,

@@ -35,6 +35,8 @@ export interface JobWorld {
 
 export interface JobWorldOptions {
   readonly timings?: NonNullable<WorldOptions["timings"]>;
+  /** Another policy, more gateways. */
+  readonly world?: Pick<WorldOptions, "policy" | "gateways">;
   /** Changes the configuration of the CI. */
   readonly ci?: (ci: GitlabCi) => CiPart;
 }
@@ -46,6 +48,7 @@ export async function startJobWorld(options: JobWorldOptions = {}): Promise<JobW
   const world = await startWorld({
     directory: join(directory, "world"),
     publicUrl: proxy.url,
+    ...options.world,
     ...(options.timings === undefined ? {} : { timings: options.timings }),
     ci: async (brokerUrl, ca) => {
       started = await startGitlabCi(brokerUrl, ca);

@@ -1,5 +1,6 @@
 import { operatorAccess } from "../../src/api/operator-access.ts";
-import { type ApiRoute, apiRoutes, type Body, type Caller, callers } from "./api-routes.ts";
+import type { ApiRoute, Body } from "./api-route.ts";
+import { apiRoutes, type Caller, callers } from "./api-routes.ts";
 import { cell, generatedNote, table } from "./markdown.ts";
 
 /** `docs/reference/api.md`. */

@@ -2,7 +2,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import Fastify, { type FastifyPluginAsync } from "fastify";
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { type ApiRoute, apiRoutes } from "./api-routes.ts";
+import type { ApiRoute } from "./api-route.ts";
+import { apiRoutes } from "./api-routes.ts";
 
 const api = new URL("../../src/api/", import.meta.url);
 const routes: readonly ApiRoute[] = Object.values(apiRoutes).flat();

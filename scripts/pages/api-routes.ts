@@ -1,34 +1,13 @@
-import type { z } from "zod";
-import { EmitBody, RetryBody } from "../../src/api/events.ts";
+import { Evaluation } from "../../src/api/authzen.ts";
+import { EmitBody } from "../../src/api/events.ts";
 import { LogQuery } from "../../src/api/gateway-log.ts";
 import { NatsBody } from "../../src/api/nats.ts";
 import { AdmissionsBody, KickBody, PassesBody, RecordsBody, TotalsBody } from "../../src/api/nats-gateway.ts";
-import { AdminBody, RenderQuery } from "../../src/api/nats-operator.ts";
-import { CanBody, EndBody, RecordsQuery, SessionsQuery } from "../../src/api/operator.ts";
 import { SignInBody } from "../../src/api/people.ts";
-import { ProjectsBody } from "../../src/api/project-ids.ts";
 import { DecisionsQuery, LeaseBody } from "../../src/api/session.ts";
 import { GatewayBody, JwtBody, X509Body } from "../../src/api/svid.ts";
-
-/** A body: a type that `src/api` exports, the schema it is read by, the fields of a form, or a media type that is told elsewhere. */
-export type Body =
-  | { readonly json: string }
-  | { readonly schema: z.ZodType }
-  | { readonly form: Readonly<Record<string, string>> }
-  | { readonly media: string };
-
-export interface ApiRoute {
-  /** As the router has it: `GET /v1/sessions/:id`. */
-  readonly route: string;
-  readonly does: string;
-  /** What `:name` in the path stands for. */
-  readonly path?: Readonly<Record<string, string>>;
-  /** The schema it is read by, and what each parameter means. */
-  readonly query?: readonly [z.ZodObject, Readonly<Record<string, string>>];
-  readonly takes?: Body;
-  /** Absent: 204, no body. */
-  readonly gives?: Body;
-}
+import { operatorRoutes } from "./api-operator-routes.ts";
+import type { ApiRoute } from "./api-route.ts";
 
 /** Who asks, and how they prove it. */
 export const callers = {
@@ -42,27 +21,6 @@ export const callers = {
     "signed in and have the role: `Authorization: DPoP <token>`, and a proof by the sign-in's key.",
 } as const;
 export type Caller = keyof typeof callers;
-
-const sessionPath = { id: "session id, or the CI's job id" };
-const keyPath = { class: "`access-token`, `assertion`, `jwt-svid` or `nats`", kid: "key id" };
-const recordFilter = {
-  session: "of this session",
-  job: "of this CI job",
-  project: "of this project, by path or id",
-  target: "at this target",
-  gateway: "at this gateway",
-  kind: "of this kind",
-  kinds: "of these kinds, separated by commas",
-  effect: "decisions that say `allow`, or `deny`",
-  since: "from this ISO 8601 time on",
-  until: "up to this ISO 8601 time",
-  before: "older than this record",
-  after: "younger than this record",
-  order: "`oldest_first`",
-  brief: "`true`: long lists are left out",
-  subject: "about this NATS subject; `*` is one token, `>` the rest",
-  limit: "at most so many; fewer where records are long",
-};
 
 /** Every route of the broker's own HTTP API. What gateways ask at `/authz/` has the form of each gateway's own protocol. */
 export const apiRoutes: Readonly<Record<Caller, readonly ApiRoute[]>> = {
@@ -187,6 +145,12 @@ export const apiRoutes: Readonly<Record<Caller, readonly ApiRoute[]>> = {
       gives: { json: "GatewaySvidResponse" },
     },
     {
+      route: "POST /access/v1/evaluation",
+      does: "A decision by AuthZEN's Authorization API, about a target that the gateway fronts.",
+      takes: { schema: Evaluation },
+      gives: { media: "application/json" },
+    },
+    {
       route: "POST /v1/gateway/log",
       does: "Lines of the gateway's access log, as `wayleave gateway follow` sends them.",
       query: [
@@ -261,136 +225,5 @@ export const apiRoutes: Readonly<Record<Caller, readonly ApiRoute[]>> = {
       gives: { json: "SignInResponse" },
     },
   ],
-  operator: [
-    { route: "GET /v1/me", does: "Who asks, and what they may.", gives: { json: "MeResponse" } },
-    { route: "POST /v1/sign-out", does: "Ends the caller's own sign-in." },
-    { route: "GET /v1/sign-ins", does: "Who is signed in.", gives: { json: "SignInsResponse" } },
-    { route: "POST /v1/sign-ins/:id/end", does: "Ends somebody's sign-in.", path: { id: "sign-in id" } },
-    { route: "GET /v1/status", does: "How the broker stands.", gives: { json: "StatusResponse" } },
-    {
-      route: "GET /v1/sessions",
-      does: "Sessions, youngest first.",
-      query: [
-        SessionsQuery,
-        { state: "in this state", project: "of this project, by path or id", limit: "at most so many" },
-      ],
-      gives: { json: "SessionsResponse" },
-    },
-    { route: "GET /v1/sessions/:id", does: "One session.", path: sessionPath, gives: { json: "SessionSummary" } },
-    {
-      route: "POST /v1/sessions/:id/end",
-      does: "Ends it, at once and for good.",
-      path: sessionPath,
-      takes: { schema: EndBody },
-      gives: { json: "SessionSummary" },
-    },
-    {
-      route: "GET /v1/records",
-      does: "Records, newest first.",
-      query: [RecordsQuery, recordFilter],
-      gives: { json: "RecordsResponse" },
-    },
-    {
-      route: "GET /v1/records/history",
-      does: "All there are, oldest first, a line each.",
-      query: [RecordsQuery, recordFilter],
-      gives: { media: "application/x-ndjson" },
-    },
-    {
-      route: "GET /v1/records/stream",
-      does: "From now on, a line each.",
-      query: [RecordsQuery, recordFilter],
-      gives: { media: "application/x-ndjson" },
-    },
-    { route: "GET /v1/records/:id", does: "One record.", path: { id: "record id" }, gives: { json: "AuditRecord" } },
-    {
-      route: "GET /v1/records/:id/explain",
-      does: "Why a decision fell so.",
-      path: { id: "record id" },
-      gives: { json: "ExplainResponse" },
-    },
-    {
-      route: "GET /v1/verify/:name",
-      does: "What every hop says of a job.",
-      path: { name: "session id, or the CI's job id" },
-      gives: { media: "application/json" },
-    },
-    {
-      route: "POST /v1/can",
-      does: "What a session may do now.",
-      takes: { schema: CanBody },
-      gives: { json: "CanResponse" },
-    },
-    {
-      route: "POST /v1/policy/reload",
-      does: "Reads the policy again; the one in force stays where it has errors.",
-      gives: { json: "PolicyResponse" },
-    },
-    {
-      route: "POST /v1/projects/ids",
-      does: "Ids of project paths, for the lock file: from the CI's API, or from the first job of the path.",
-      takes: { schema: ProjectsBody },
-      gives: { json: "ProjectIdsResponse" },
-    },
-    { route: "GET /v1/gateways", does: "What each gateway enforces.", gives: { json: "GatewaysResponse" } },
-    { route: "GET /v1/keys", does: "Signing keys, by class.", gives: { json: "KeysResponse" } },
-    {
-      route: "POST /v1/keys/:class/prepare",
-      does: "Publishes a next key.",
-      path: { class: keyPath.class },
-      gives: { json: "KeyResponse" },
-    },
-    {
-      route: "POST /v1/keys/:class/activate",
-      does: "Signs with it from here on.",
-      path: { class: keyPath.class },
-      gives: { json: "KeyResponse" },
-    },
-    {
-      route: "POST /v1/keys/:class/:kid/retire",
-      does: "Takes it out of the key set.",
-      path: keyPath,
-      gives: { json: "KeyResponse" },
-    },
-    {
-      route: "POST /v1/keys/:class/:kid/revoke",
-      does: "Makes its signatures worthless, at once.",
-      path: keyPath,
-      gives: { json: "KeyRevocationResponse" },
-    },
-    { route: "GET /v1/nats", does: "NATS servers and accounts.", gives: { json: "NatsStatusResponse" } },
-    {
-      route: "GET /v1/gateways/:name/nats",
-      does: "A NATS server's own configuration, rendered.",
-      path: { name: "gateway" },
-      query: [
-        RenderQuery,
-        {
-          data: "where the server keeps its streams",
-          tls_cert: "its certificate",
-          tls_key: "its key",
-          fragments: "files to include instead of a whole configuration",
-        },
-      ],
-      gives: { media: "application/json" },
-    },
-    {
-      route: "POST /v1/gateways/:name/nats/admins",
-      does: "Credentials for an account, for an hour at most.",
-      path: { name: "gateway" },
-      takes: { schema: AdminBody },
-      gives: { json: "NatsAdminResponse" },
-    },
-    {
-      route: "GET /v1/events",
-      does: "Messages that wait to start a pipeline, and those given up.",
-      gives: { json: "EventsResponse" },
-    },
-    {
-      route: "POST /v1/events/retry",
-      does: "Tries again what was given up.",
-      takes: { schema: RetryBody },
-      gives: { json: "EventSummary" },
-    },
-  ],
+  operator: operatorRoutes,
 };

@@ -3,7 +3,8 @@ import { createGenerator } from "ts-json-schema-generator";
 import { z } from "zod";
 import packageJson from "../../package.json" with { type: "json" };
 import { operatorAccess } from "../../src/api/operator-access.ts";
-import { type ApiRoute, apiRoutes, type Body, type Caller, callers } from "./api-routes.ts";
+import type { ApiRoute, Body } from "./api-route.ts";
+import { apiRoutes, type Caller, callers } from "./api-routes.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 

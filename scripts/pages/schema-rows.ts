@@ -48,9 +48,11 @@ function entriesOf({ properties = {}, additionalProperties: rest }: Schema): rea
   return [...Object.entries(properties), ...(typeof rest === "object" ? [[anyName, rest] as [string, Schema]] : [])];
 }
 
-/** Of "this word, or that map" the map, since only it has keys of its own. */
+/** Of "this word, or that map" the map, since only it has keys of its own; of several maps all their keys. */
 function objectOf(schema: Schema): Schema {
-  return schema.anyOf?.find(({ properties }) => properties !== undefined) ?? schema;
+  const [first, ...more] = schema.anyOf?.filter(({ properties }) => properties !== undefined) ?? [];
+  if (first === undefined || more.length === 0) return first ?? schema;
+  return { properties: Object.assign({}, ...[...more, first].map(({ properties }) => properties)) };
 }
 
 /** The variants of a list's entries as one entry: a key that only some of them have says which. */

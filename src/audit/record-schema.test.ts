@@ -33,7 +33,8 @@ test("the schema has exactly the kinds of core/record.ts, and every member of ea
   expect(events.length).toBeGreaterThan(4);
   const operators = membersOf("../core/operator-record.ts", "OperatorRecordData");
   expect(operators.length).toBeGreaterThan(5);
-  const kinds = [...membersOf("../core/record.ts", "EventData"), ...nats, ...events, ...operators];
+  const streams = membersOf("../core/stream-record.ts", "StreamEventData");
+  const kinds = [...membersOf("../core/record.ts", "EventData"), ...nats, ...events, ...operators, ...streams];
   expect(kinds.length).toBeGreaterThan(30);
   expect(Object.keys(dataSchemas).toSorted()).toEqual(kinds.toSorted());
   const nothingForgotten: [Forgotten] extends [never] ? true : Forgotten = true;

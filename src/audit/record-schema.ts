@@ -17,6 +17,7 @@ const texts = z.array(text);
 const policy = text.describe("policy version");
 const from = text.describe("network address the request came from").exactOptional();
 const suspendReason = z.enum(["lease_missed", "policy_withdrawn"]);
+const reasonCode = z.enum(Object.keys(reasonCodes) as [ReasonCode, ...ReasonCode[]]);
 const factValue = z.union([text, z.number(), z.boolean()]);
 
 const job = z
@@ -86,7 +87,7 @@ const decision = z.strictObject({
   host: maybe,
   effect: z.enum(["allow", "deny"]).describe("what policy says"),
   outcome: z.enum(["allow", "deny", "would_deny", "pass"]).describe("what the gateway was told"),
-  reason: z.enum(Object.keys(reasonCodes) as [ReasonCode, ...ReasonCode[]]),
+  reason: reasonCode,
   rule: maybe,
   policy,
   facts: z.array(factUse).exactOptional(),
@@ -206,6 +207,17 @@ export const dataSchemas = {
     detail: maybe,
   }),
   "gateway.refused": z.strictObject({ code: text, detail: text, gateway: maybe }),
+  "stream.closed": z.strictObject({
+    gateway: text,
+    target: text,
+    decision_record: text,
+    transport: z.enum(["http", "grpc", "websocket", "tcp"]),
+    bytes_in: count,
+    bytes_out: count,
+    ms: count,
+    ended_by: z.enum(["client", "upstream", "wayleave"]),
+    reason: reasonCode.exactOptional(),
+  }),
   ...natsDataSchemas,
   ...eventDataSchemas,
   ...operatorDataSchemas,

@@ -22,7 +22,7 @@ export interface DoctorFacts {
 
 export interface GatewayFacts {
   readonly name: string;
-  readonly kind: "nginx" | "envoy" | "istio" | "linkerd" | "nats";
+  readonly kind: "nginx" | "envoy" | "istio" | "linkerd" | "nats" | "proxy";
   /** False for one that sends no log. */
   readonly ships: boolean;
   /** Longest time it may go on without hearing of ended sessions, ms; only of one that follows them. */

@@ -10,6 +10,7 @@ export const exec: CliCommand = {
       "  WAYLEAVE_<TARGET>_URL  a listener on loopback that attaches and renews the credential\n" +
       "  WAYLEAVE_TOKEN_FILE    an access token, mode 0600, renewed in place\n" +
       "  WAYLEAVE_SESSION       the session's id\n" +
+      "  WAYLEAVE_<TARGET>_ADDRESS  host:port on loopback of a tcp target, for --forward\n" +
       "  NATS_URL, NATS_USER, NATS_PASSWORD  where --target names a NATS target\n" +
       "  SPIFFE_ENDPOINT_SOCKET the SPIFFE Workload API, and SDS for the job's own Envoys",
     "Each listener's URL holds a random path: append to it, and treat it as a secret of the job. Requests with another " +
@@ -25,6 +26,11 @@ export const exec: CliCommand = {
       doc: "reach this target only; name=https://gateway:8443 says where its gateway is (default: all; WAYLEAVE_TARGET_<NAME>_URL, or the target's own host)",
       repeats: true,
     },
+    {
+      spec: "--forward <name>",
+      doc: "name=port: lead this port on loopback to a tcp target, through the Wayleave proxy that --target name=https://proxy:8780 says",
+      repeats: true,
+    },
     { spec: "--end", doc: "end the job's session when the command exits" },
     { spec: "--env", doc: "also put the access token into WAYLEAVE_TOKEN; it is not renewed there" },
     idTokenOption,
@@ -32,6 +38,7 @@ export const exec: CliCommand = {
   ],
   examples: [
     "exec --target billing -- ./release.sh",
+    "exec --forward db=5432 --target db=https://proxy.acme.example:8780 -- psql -h 127.0.0.1",
     "exec --target billing=https://edge.acme.example:8443 --end -- make deploy",
   ],
   async run(io, input) {
@@ -46,20 +53,25 @@ export async function runExec(
   input: Input,
   start: (command: readonly string[], env: NodeJS.ProcessEnv) => Promise<number>,
 ): Promise<number> {
-  const [{ jobSession }, { execInSession }, { parseTargetOption }, { leaseId }, { trustedCa }] = await Promise.all([
-    import("./job/job-session.ts"),
-    import("./job/exec-session.ts"),
-    import("./job/target-address.ts"),
-    import("./job/heartbeat.ts"),
-    import("./job/trust.ts"),
-  ]);
+  const [{ jobSession }, { execInSession }, { parseTargetOption }, { leaseId }, { trustedCa }, { parseForwardOption }] =
+    await Promise.all([
+      import("./job/job-session.ts"),
+      import("./job/exec-session.ts"),
+      import("./job/target-address.ts"),
+      import("./job/heartbeat.ts"),
+      import("./job/trust.ts"),
+      import("./job/tcp-forward.ts"),
+    ]);
   const tokenInEnv = input.flag("env");
   if (tokenInEnv) refuseTraced(io);
   const targets = input.list("target").map(parseTargetOption);
+  const forwards = input.list("forward").map(parseForwardOption);
+  const names = targets.map(({ name }) => name);
+  const asked = names.length === 0 ? names : [...new Set([...names, ...forwards.map(({ name }) => name)])];
   const lease = leaseId();
-  const session = await jobSession(io, { ...sessionOptions(input), targets: targets.map(({ name }) => name), lease });
+  const session = await jobSession(io, { ...sessionOptions(input), targets: asked, lease });
   const ca = trustedCa(io, input.text("caFile"));
-  const options = { targets, ca, lease, tokenInEnv, end: input.flag("end") };
+  const options = { targets, forwards, ca, lease, tokenInEnv, end: input.flag("end") };
   return execInSession(io, session, options, (env) => start(input.args, env));
 }
 

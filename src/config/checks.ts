@@ -6,6 +6,7 @@ import { isLoopback } from "./fields.ts";
 import { typeProblems } from "./issuer-types.ts";
 import { peopleChecks } from "./people-checks.ts";
 import { keyName } from "./problems.ts";
+import { proxyChecks } from "./proxy-checks.ts";
 
 /**
  * The rules that span several keys. They run on whatever was written, also where the schema found problems, so that
@@ -104,8 +105,11 @@ function gatewayChecks(
   gateways: readonly Loose[],
   root: Loose,
 ): readonly Diagnostic[] {
-  const asks = gateway.kind === "nats" ? gateway.standalone === true : gateway.kind !== "linkerd";
-  const found = [...secretPair(document, path, "secret", asks), ...natsChecks(document, path, gateway)];
+  const found = [
+    ...secretPair(document, path, "secret", provesItself(gateway)),
+    ...natsChecks(document, path, gateway),
+    ...proxyChecks(document, path, gateway),
+  ];
   const names = gateways.map(({ name }) => name);
   for (const [at, name] of asItems(gateway.behind).entries()) {
     const front = gateways.find((each) => each.name === name);
@@ -133,6 +137,11 @@ function gatewayChecks(
     found.push(error("grpc_missing", `${keyName(path)} needs the gRPC listener`, document.valueAt(path), help));
   }
   return found;
+}
+
+/** True for a gateway that asks the broker from outside. */
+function provesItself({ kind, standalone }: Loose): boolean {
+  return kind === "nats" ? standalone === true : kind !== "linkerd" && kind !== "proxy";
 }
 
 /** Passwords and messages cross this socket. */

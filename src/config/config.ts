@@ -188,12 +188,44 @@ export interface NatsServerAddress {
   readonly tls: boolean;
 }
 
+/** The Wayleave proxy. */
+export interface ProxyGatewayConfig extends GatewayBase {
+  readonly kind: "proxy";
+  /** Where jobs send their requests; port 0 takes a free one. */
+  readonly listen: { readonly host: string; readonly port: number };
+  /** PEM texts. */
+  readonly tls?: { readonly cert: string; readonly key: string };
+  /** By target. */
+  readonly upstreams: Readonly<Record<string, ProxyUpstreamConfig>>;
+  readonly limits: {
+    readonly connectMs: number;
+    readonly answerMs: number;
+    readonly exchangeMs: number;
+    readonly maxBytes: number;
+    readonly drainMs: number;
+  };
+}
+
+export interface ProxyUpstreamConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly protocol: "http1" | "http2";
+  /** PEM texts, and who the service must be. Absent: plain. */
+  readonly tls?: { readonly ca?: readonly string[]; readonly serverName?: string; readonly spiffeId?: string };
+  /** Host that jobs ask for it by; absent: as policy says. */
+  readonly name?: string;
+  /** Lower case. */
+  readonly credentialHeader: string;
+  readonly auth?: { readonly header: string; readonly value: string };
+}
+
 export type GatewayConfig =
   | NginxGatewayConfig
   | EnvoyGatewayConfig
   | IstioGatewayConfig
   | LinkerdGatewayConfig
-  | NatsGatewayConfig;
+  | NatsGatewayConfig
+  | ProxyGatewayConfig;
 
 export interface SpiffeConfig {
   readonly svidTtlMs: number;

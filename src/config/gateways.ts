@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { address, addressForm, describedFile, duration, natsUrl, secret, secretFile, Tls, url } from "./fields.ts";
+import { proxyShape } from "./proxy-gateway.ts";
 
 /** What every gateway of the inventory says. */
 const inventory = {
@@ -23,7 +24,7 @@ const inventory = {
 };
 
 const Nginx = z.strictObject({
-  kind: z.literal("nginx").describe("The software: `nginx`, `envoy`, `istio`, `linkerd` or `nats`."),
+  kind: z.literal("nginx").describe("The software: `nginx`, `envoy`, `istio`, `linkerd`, `nats` or `proxy`."),
   ...inventory,
   cache: duration("How long it may reuse an unconditional allow. Default: not at all.", { atMost: "2s" }).optional(),
   njs: z.boolean().describe("Whether its NGINX has the njs module. Default: false.").optional(),
@@ -44,7 +45,7 @@ const upstream = z
   );
 
 const Envoy = z.strictObject({
-  kind: z.literal("envoy").describe("The software: `nginx`, `envoy`, `istio`, `linkerd` or `nats`."),
+  kind: z.literal("envoy").describe("The software: `nginx`, `envoy`, `istio`, `linkerd`, `nats` or `proxy`."),
   ...inventory,
   mode,
   protocol: z.enum(["grpc", "http"]).describe("How it asks: `grpc` needs `listen.grpc`. Default: grpc.").optional(),
@@ -112,17 +113,17 @@ const mesh = {
 };
 
 const Istio = z.strictObject({
-  kind: z.literal("istio").describe("The software: `nginx`, `envoy`, `istio`, `linkerd` or `nats`."),
+  kind: z.literal("istio").describe("The software: `nginx`, `envoy`, `istio`, `linkerd`, `nats` or `proxy`."),
   ...mesh,
   mode,
 });
 const Linkerd = z.strictObject({
-  kind: z.literal("linkerd").describe("The software: `nginx`, `envoy`, `istio`, `linkerd` or `nats`."),
+  kind: z.literal("linkerd").describe("The software: `nginx`, `envoy`, `istio`, `linkerd`, `nats` or `proxy`."),
   ...mesh,
 });
 
 const Nats = z.strictObject({
-  kind: z.literal("nats").describe("The software: `nginx`, `envoy`, `istio`, `linkerd` or `nats`."),
+  kind: z.literal("nats").describe("The software: `nginx`, `envoy`, `istio`, `linkerd`, `nats` or `proxy`."),
   ...inventory,
   listen: address("Where jobs connect. Port 0 takes a free one. Default: 127.0.0.1:4222.").optional(),
   tls: Tls.describe("Certificate to serve TLS with. Default: plain, on loopback only.").optional(),
@@ -154,5 +155,11 @@ const Nats = z.strictObject({
     .optional(),
 });
 
+const WayleaveProxy = z.strictObject({
+  kind: z.literal("proxy").describe("The software: `nginx`, `envoy`, `istio`, `linkerd`, `nats` or `proxy`."),
+  ...inventory,
+  ...proxyShape,
+});
+
 /** One gateway of the inventory. */
-export const Gateway = z.discriminatedUnion("kind", [Nginx, Envoy, Istio, Linkerd, Nats]);
+export const Gateway = z.discriminatedUnion("kind", [Nginx, Envoy, Istio, Linkerd, Nats, WayleaveProxy]);

@@ -8,6 +8,7 @@ import type {
 } from "./config.ts";
 import type { KeyPath } from "./document.ts";
 import { parseDuration } from "./duration.ts";
+import { resolveProxy } from "./proxy-gateway.ts";
 import type { Reader } from "./reader.ts";
 import type { ConfigFile } from "./schema.ts";
 
@@ -17,15 +18,13 @@ type RawNats = Extract<RawGateway, { kind: "nats" }>;
 
 /** One gateway with its defaults filled in. */
 export function resolveGateway(gateway: RawGateway, listen: ListenConfig, path: KeyPath, read: Reader): GatewayConfig {
-  const host = listen.host.includes(":") ? `[${listen.host}]` : listen.host;
-  const scheme = listen.tls === undefined ? "http" : "https";
   const base = {
     name: gateway.name,
     ...(gateway.environment === undefined ? {} : { environment: gateway.environment }),
     targets: gateway.targets,
     secret: read.secret(gateway, "secret", path) ?? "",
     ...(gateway.secret_file === undefined ? {} : { secretFile: read.absolute(gateway.secret_file) }),
-    brokerUrl: gateway.broker_url ?? `${scheme}://${host}:${listen.port}`,
+    brokerUrl: gateway.broker_url ?? urlOf(listen),
     ...(gateway.access_log === undefined ? {} : { accessLog: gateway.access_log }),
   };
   if (gateway.kind === "nginx") {
@@ -33,6 +32,7 @@ export function resolveGateway(gateway: RawGateway, listen: ListenConfig, path: 
   }
   if (gateway.kind === "envoy") return { ...base, ...envoyOf(gateway, listen) };
   if (gateway.kind === "nats") return { ...base, ...natsOf(gateway, path, read) };
+  if (gateway.kind === "proxy") return { ...base, ...resolveProxy(gateway, path, read) };
   const mesh = {
     ...base,
     namespace: gateway.namespace,
@@ -41,6 +41,10 @@ export function resolveGateway(gateway: RawGateway, listen: ListenConfig, path: 
   };
   if (gateway.kind === "linkerd") return { ...mesh, kind: "linkerd" };
   return { ...mesh, kind: "istio", mode: gateway.mode ?? "native" };
+}
+
+function urlOf({ host, port, tls }: ListenConfig): string {
+  return `${tls === undefined ? "http" : "https"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 function natsOf(gateway: RawNats, path: KeyPath, read: Reader): Omit<NatsGatewayConfig, keyof RawShared> {

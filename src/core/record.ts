@@ -6,6 +6,7 @@ import type { NatsEventData } from "./nats-record.ts";
 import type { OperatorRecordData } from "./operator-record.ts";
 import type { RecordJob } from "./record-job.ts";
 import type { EndReason, Narrowing, SuspendReason } from "./session.ts";
+import type { StreamEventData } from "./stream-record.ts";
 
 export type { RecordJob };
 
@@ -62,7 +63,7 @@ export interface GatewayRequestData {
 }
 
 /** What happened, by kind. The kinds that carry state say so: the session state is a fold over them. */
-export interface EventData extends NatsEventData, EventRecordData, OperatorRecordData {
+export interface EventData extends NatsEventData, EventRecordData, OperatorRecordData, StreamEventData {
   readonly "broker.started": { readonly version: string; readonly policy: string };
   readonly "broker.stopped": Record<string, never>;
   readonly "policy.loaded": { readonly policy: string; readonly files: readonly string[]; readonly roles: number };

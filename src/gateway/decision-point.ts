@@ -1,10 +1,11 @@
 import type { Clock } from "../core/clock.ts";
 import type { Decision, ReasonCode } from "../core/decision.ts";
 import type { Facts } from "../core/fact.ts";
-import { type AuditEvent, type DecisionData, type Recorder, recordJob } from "../core/record.ts";
+import type { Recorder } from "../core/record.ts";
 import type { Narrowing, SessionView } from "../core/session.ts";
 import type { Operation } from "../core/target.ts";
 import type { CompiledTarget, Policy } from "../policy/policy.ts";
+import { decisionEvent } from "./decision-record.ts";
 import type { Limits } from "./limits.ts";
 
 /** What a gateway dialect extracted from one question. Everything here was sent by an authenticated gateway. */
@@ -20,6 +21,8 @@ export interface Question {
    * known by this assertion alone; `authorization` is left to the upstream.
    */
   readonly assertion?: string;
+  /** A request that was let through before asks for more: its caller is known by this alone, proven and counted already. */
+  readonly admitted?: Holder;
   /** The request can be read in two ways: refuse with `ambiguous_request` and this detail. */
   readonly ambiguity?: string;
   readonly traceparent?: string;
@@ -52,6 +55,15 @@ export interface Answer {
   /** True for a credential problem (HTTP 401), false for a refusal of policy (403). */
   readonly unauthenticated: boolean;
   readonly retryAfterSeconds?: number;
+  /** Where the outcome is allow: who holds what was given, for a gateway that keeps the request open. */
+  readonly holder?: Holder;
+}
+
+/** Whose a request is, once its credential was verified. */
+export interface Holder {
+  readonly jti: string;
+  readonly sessionId: string;
+  readonly narrowing: Narrowing;
 }
 
 /** The decision point every dialect asks. Synchronous for a warm token: then the answer is no promise. */
@@ -60,10 +72,16 @@ export interface DecisionPoint {
   answer(question: Question): Answer | Promise<Answer>;
 }
 
-interface TokenMeaning {
-  readonly jti: string;
-  readonly sessionId: string;
-  readonly narrowing: Narrowing;
+/** For gateways that hold requests open. */
+export interface StandingPoint extends DecisionPoint {
+  /**
+   * Why a request that was let through, with `admitted`, would now be refused; undefined while it would not. Nothing is
+   * recorded and no limit is asked. Never throws: what cannot be decided is `outage`.
+   */
+  refusedNow(question: Question & { readonly admitted: Holder }): ReasonCode | undefined;
+}
+
+interface TokenMeaning extends Holder {
   /** Of an assertion: whether it was made for just this request. */
   names?(question: Question): boolean;
 }
@@ -106,6 +124,7 @@ interface Finding {
   readonly view?: SessionView;
   readonly decision?: Decision;
   readonly token?: string;
+  readonly holder?: Holder;
 }
 
 const foreign: TokenVerdict = { state: "foreign" };
@@ -128,7 +147,7 @@ const cacheSeconds = 2;
 const traceparentPattern = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 /** Everything around the pure decision: token, live session, limits, the record, the assertion. */
-export function createDecisionPoint(deps: DecisionPointDeps): DecisionPoint {
+export function createDecisionPoint(deps: DecisionPointDeps): StandingPoint {
   const outage = (question: Question, traceparent: string, error: unknown) =>
     outageAnswer(deps, question, traceparent, error);
   return {
@@ -147,15 +166,30 @@ export function createDecisionPoint(deps: DecisionPointDeps): DecisionPoint {
         return outage(question, traceparent, error);
       }
     },
+    refusedNow: (question) => refusedNow(deps, question),
   };
+}
+
+function refusedNow(deps: DecisionPointDeps, question: Question & { readonly admitted: Holder }) {
+  try {
+    const target = deps.policy().targets.get(question.target);
+    const verdict: TokenVerdict = { state: "valid", token: question.admitted };
+    const asked: Case = { question, bearer: undefined, verdict, now: deps.clock.now() };
+    const { outcome, reason } = target === undefined ? unknownTarget : judge(deps, asked, target);
+    return outcome === "deny" ? reason : undefined;
+  } catch (error) {
+    deps.onFault(error);
+    return "outage";
+  }
 }
 
 function ask(
   deps: DecisionPointDeps,
-  { assertion }: Question,
+  { assertion, admitted }: Question,
   bearer: string | undefined,
   now: number,
 ): TokenVerdict | Promise<TokenVerdict> {
+  if (admitted !== undefined) return { state: "valid", token: admitted };
   if (bearer === undefined || bearer === "") return foreign;
   return assertion === undefined ? deps.token(bearer, now) : deps.assertion(bearer, now);
 }
@@ -172,12 +206,15 @@ function settle(deps: DecisionPointDeps, asked: Case, traceparent: string): Answ
   const { question } = asked;
   const target = deps.policy().targets.get(question.target);
   const finding = target === undefined ? unknownTarget : judge(deps, asked, target);
-  const record = deps.recorder.note(eventOf(question, finding, deps.policy(), traceparent));
+  const record = deps.recorder.note(decisionEvent(question, finding, deps.policy(), traceparent));
   const { decision } = finding;
   if (decision?.limit !== undefined && finding.outcome === "allow") deps.limits.count(decision.limit);
   const answer = toAnswer(deps, question, finding, record, traceparent);
   const asserts =
-    finding.outcome === "allow" && question.assertion === undefined && wantsAssertion(deps, question, target);
+    finding.outcome === "allow" &&
+    question.assertion === undefined &&
+    question.admitted === undefined &&
+    wantsAssertion(deps, question, target);
   if (!asserts && !deps.durableBeforeAnswer) return answer;
   return finish(deps, asked, finding, answer, asserts).catch((error: unknown) =>
     outageAnswer(deps, question, traceparent, error),
@@ -234,13 +271,13 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
       operation: question.operation,
       facts: session.facts,
       gateway: question.gateway,
-      ...(question.assertion === undefined ? {} : { counted: true }),
+      ...(question.assertion === undefined && question.admitted === undefined ? {} : { counted: true }),
       now: asked.now,
     },
     deps.limits,
   );
   const outcome = decision.effect === "allow" ? "allow" : decision.mode === "observe" ? "would_deny" : "deny";
-  return { reason: decision.reason, outcome, ours, view, decision };
+  return { reason: decision.reason, outcome, ours, view, decision, holder: verdict.token };
 }
 
 /** A route may be enforced on an observed target, and the other way round. */
@@ -258,8 +295,9 @@ function unusableReason(
   if (verdict.state === "expired") return "credential_expired";
   if (verdict.token.names?.(question) === false) return "credential_invalid";
   if (deps.revoked(verdict.token.jti)) return "credential_revoked";
-  // The gateway in front has seen the proof.
-  return target.proof === "required" && question.assertion === undefined ? "proof_required" : undefined;
+  // The gateway in front has seen the proof, or this one has when it let the request through.
+  const proven = question.assertion !== undefined || question.admitted !== undefined;
+  return target.proof === "required" && !proven ? "proof_required" : undefined;
 }
 
 function unidentified(
@@ -304,6 +342,7 @@ function toAnswer(
     ...(view === undefined ? {} : whoOf(deps, view)),
     // One assertion goes with the request to its end (draft-ietf-oauth-transaction-tokens: unchanged along the chain).
     ...(finding.outcome === "allow" && question.assertion ? { assertion: question.assertion } : {}),
+    ...(finding.outcome === "allow" && finding.holder !== undefined ? { holder: finding.holder } : {}),
   };
 }
 
@@ -340,41 +379,4 @@ function bearerOf(authorization: string | undefined): string | undefined {
   if (authorization === undefined || authorization.length < 8) return undefined;
   if (authorization.slice(0, 7).toLowerCase() !== "bearer ") return undefined;
   return authorization.slice(7).trim();
-}
-
-function eventOf(question: Question, finding: Finding, policy: Policy, traceparent: string): AuditEvent {
-  const { view, decision } = finding;
-  const { operation } = question;
-  const data: DecisionData = {
-    gateway: question.gateway,
-    target: question.target,
-    operation: operationText(operation),
-    effect: finding.outcome === "allow" ? "allow" : "deny",
-    outcome: finding.outcome,
-    reason: finding.reason,
-    policy: policy.version,
-    ...(operation.kind === "http" && operation.host !== "" ? { host: operation.host } : {}),
-    ...(decision?.rule === undefined ? {} : { rule: decision.rule }),
-    ...(decision === undefined || decision.facts.length === 0 ? {} : { facts: decision.facts }),
-    ...(decision?.closest === undefined ? {} : { closest: decision.closest }),
-    ...(finding.token === undefined ? {} : { token: finding.token }),
-    ...detailOf(question, finding, policy),
-  };
-  const trace = traceparent.slice(3, 35);
-  if (view === undefined) return { kind: "decision", trace, data };
-  return { kind: "decision", session: view.id, job: recordJob(view.identity), trace, data };
-}
-
-/** What the record says beyond its reason: how a request was ambiguous, why a deny is there. */
-function detailOf({ ambiguity }: Question, { reason, decision }: Finding, policy: Policy): { detail?: string } {
-  if (ambiguity !== undefined) return { detail: ambiguity };
-  const because = reason === "denied" ? policy.denyReason(decision?.rule ?? "")?.because : undefined;
-  return because === undefined ? {} : { detail: because };
-}
-
-/** One readable line for an operation, as records and refusals show it. Bounded; queries are never part of it. */
-function operationText(operation: Operation): string {
-  if (operation.kind === "http") return `${operation.method} ${operation.path}`.slice(0, 512);
-  if (operation.kind === "nats") return `${operation.verb} ${operation.subject}`.slice(0, 512);
-  return operation.verb;
 }

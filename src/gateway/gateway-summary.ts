@@ -1,7 +1,7 @@
 /** What `GET /v1/gateways` says of one gateway of the inventory. Wire names; times are ISO 8601. */
 export interface GatewaySummary {
   readonly name: string;
-  readonly kind: "nginx" | "envoy" | "istio" | "linkerd" | "nats";
+  readonly kind: "nginx" | "envoy" | "istio" | "linkerd" | "nats" | "proxy";
   readonly environment?: string;
   readonly mode: "native" | "call_out";
   readonly targets: readonly string[];

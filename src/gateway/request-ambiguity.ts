@@ -23,3 +23,15 @@ export function ambiguousHop(connection: string | undefined, upgrade: string | u
   if (upgrade.toLowerCase() !== "websocket") return "only Upgrade: websocket is known";
   return tokens.includes("upgrade") ? undefined : "Upgrade without Connection: upgrade";
 }
+
+/** An authority that would be compared with nothing, or that an upstream could find elsewhere. */
+export function ambiguousHost(host: string, authority: string, header: string | undefined): string | undefined {
+  if (host === "") return "the request names no host";
+  if (/[^\w.:[\]-]/.test(host)) return "the host has characters that no host has";
+  return header === undefined || header === authority ? undefined : "Host and :authority differ";
+}
+
+/** Lower case, without port. */
+export function hostOf(authority: string): string {
+  return authority.replace(/:\d*$/, "").toLowerCase();
+}

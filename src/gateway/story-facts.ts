@@ -42,7 +42,7 @@ export interface StorySession {
 /** One enforcement point of the inventory. */
 export interface StoryGateway {
   readonly name: string;
-  readonly kind: "nginx" | "envoy" | "istio" | "linkerd" | "nats";
+  readonly kind: "nginx" | "envoy" | "istio" | "linkerd" | "nats" | "proxy";
   readonly targets: readonly string[];
   /** Gateways in front of it; empty for one that takes access tokens. */
   readonly behind: readonly string[];

@@ -148,6 +148,7 @@ function describeTarget(name: string, policy: PolicyModel, rules: CompiledRules)
     encodedSlash: model.encodedSlash,
     onOutage: model.onOutage,
     sharesRoutes: model.unidentified.length > 0,
+    ...(typeof model.settings.address === "string" ? { address: model.settings.address } : {}),
     ...(model.kind === "nats" ? { nats: describeNats(model) } : {}),
     streams: policy.roles.some((role) => Object.hasOwn(role.allow, name) && (role.allow[name] ?? []).some(streams)),
   };

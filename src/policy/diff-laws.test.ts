@@ -92,7 +92,7 @@ test("whoever may do what they could not is among the gains, and whoever no long
     { numRuns: 150 },
   );
   expect(met).toBeGreaterThan(500);
-});
+}, 60_000);
 
 test("a policy differs in nothing from itself, nor from itself in other words and another order", () => {
   fc.assert(

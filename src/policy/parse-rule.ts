@@ -1,6 +1,7 @@
 import type { TargetKind } from "../core/target.ts";
 import { checkCondition } from "./check-condition.ts";
 import type { ConditionModel, OperationModel, SelectorModel } from "./model.ts";
+import { parseGrpcMethod } from "./parse-grpc-method.ts";
 import { parseOperation } from "./parse-operation.ts";
 import { anchorProblem, parseSelector } from "./parse-selector.ts";
 import { type Reading, type ReadSelector, take } from "./reading.ts";
@@ -99,17 +100,33 @@ export function readOperations(
     const target = findTarget(name, source, [...path, name], true, reading);
     if (target?.kind === undefined) continue;
     const { kind } = target;
-    const list = entries.flatMap(
-      (entry, index) => readOperation(entry, kind, rule, source, [...path, name, index], reading) ?? [],
-    );
+    const list = entries.flatMap((entry, index) => {
+      const at = [...path, name, index];
+      if (typeof entry === "object" && "grpc" in entry) return readGrpc(entry, kind, source, at, reading);
+      return readOperation(entry, kind, rule, source, at, reading) ?? [];
+    });
     warnTwice(list, reading);
     operations[name] = list;
   }
   return operations;
 }
 
+function readGrpc(
+  { grpc, stream }: Extract<OperationEntry, { readonly grpc: unknown }>,
+  kind: TargetKind,
+  source: Source,
+  path: Path,
+  reading: Reading,
+): readonly OperationModel[] {
+  return grpc.flatMap((method, index) => {
+    const at = [...path, "grpc", index];
+    const shape = take(parseGrpcMethod(method, kind, stream ?? false), source, at, reading.findings);
+    return shape === undefined ? [] : [{ ...shape, place: placeOf(source, at) }];
+  });
+}
+
 function readOperation(
-  entry: OperationEntry,
+  entry: Exclude<OperationEntry, { readonly grpc: unknown }>,
   kind: TargetKind,
   rule: "role" | "deny",
   source: Source,

@@ -176,6 +176,8 @@ export interface CompiledTarget {
   /** True where some operation says `stream: true`. */
   readonly streams: boolean;
   readonly nats?: CompiledNats;
+  /** Of a tcp target: `host:port`. */
+  readonly address?: string;
 }
 
 /** What a NATS target says of itself. */

@@ -60,6 +60,13 @@ const Operation = z
         .meta({ description: "true lets WebSockets, gRPC streams and long uploads through" })
         .optional(),
     }),
+    z.strictObject({
+      grpc: z
+        .array(text("Service and method; * for every method of the service", "acme.billing.Invoices/Get"))
+        .min(1)
+        .meta({ description: "gRPC methods, which are POST /package.Service/Method" }),
+      stream: z.boolean().meta({ description: "true lets streams through, and calls that last" }).optional(),
+    }),
   ])
   .meta({
     description:

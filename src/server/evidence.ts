@@ -87,14 +87,16 @@ export function connectEvidence(deps: {
   };
 }
 
-/** A NATS gateway writes its records itself: it has no log to read. */
+/** NATS gateways and the proxy write their records themselves: they have no log to read. */
 function evidenceGateway({
   name,
   kind,
   targets,
   secret,
 }: GatewayConfig): readonly (EvidenceGateway & GuardedGateway)[] {
-  return kind === "nats" || secret === "" ? [] : [{ name, hop: kind, targets, secretHashes: [secretHash(secret)] }];
+  return kind === "nats" || kind === "proxy" || secret === ""
+    ? []
+    : [{ name, hop: kind, targets, secretHashes: [secretHash(secret)] }];
 }
 
 /** From memory while the session is known there, else from its record: logs may come late. */

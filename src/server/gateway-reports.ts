@@ -162,7 +162,7 @@ function summarize(
 }
 
 function modeOf(gateway: GatewayConfig): "native" | "call_out" {
-  if (gateway.kind === "nginx" || gateway.kind === "nats") return "call_out";
+  if (gateway.kind === "nginx" || gateway.kind === "nats" || gateway.kind === "proxy") return "call_out";
   return gateway.kind === "linkerd" ? "native" : gateway.mode;
 }
 

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { decodeJwt } from "jose";
 import type { Dialect } from "../api/authz.ts";
+import type { EvaluationDeps } from "../api/authzen.ts";
 import type { Config, GatewayConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Recorder } from "../core/record.ts";
@@ -8,9 +9,9 @@ import { gatewaySpiffeId } from "../core/spiffe-id.ts";
 import { subjectOf, verifyAccessToken } from "../credential/access-token.ts";
 import { mintAssertion, pathHash, verifyAssertion } from "../credential/assertion.ts";
 import { createTokenCache } from "../credential/token-cache.ts";
-import { createDecisionPoint, type DecisionPoint, type TokenVerdict } from "../gateway/decision-point.ts";
+import { createDecisionPoint, type StandingPoint, type TokenVerdict } from "../gateway/decision-point.ts";
 import { createEnvoyCheck } from "../gateway/envoy/check.ts";
-import { secretHash } from "../gateway/gateway-guard.ts";
+import { createGatewayGuard, secretHash } from "../gateway/gateway-guard.ts";
 import { createLimits } from "../gateway/limits.ts";
 import { createNginxDialect } from "../gateway/nginx/dialect.ts";
 import type { GrpcMethods } from "../grpc/method.ts";
@@ -19,9 +20,11 @@ import type { SessionTable } from "../session/table.ts";
 import type { BrokerKeys } from "./keys.ts";
 
 export interface GatewayServices {
-  readonly decisionPoint: DecisionPoint;
+  readonly decisionPoint: StandingPoint;
   readonly limits: ReturnType<typeof createLimits>;
   readonly dialects: Readonly<Record<string, Dialect>>;
+  /** What AuthZEN's evaluation needs: any gateway with a secret may ask it. */
+  readonly evaluation: EvaluationDeps;
   /** Envoy's authorization checks. */
   readonly grpc: GrpcMethods;
 }
@@ -84,11 +87,12 @@ export function connectGateways(deps: {
       });
     },
   });
-  const decisionPoint: DecisionPoint = {
+  const decisionPoint: StandingPoint = {
     answer(question) {
       deps.onAsked(question.gateway);
       return decisions.answer(question);
     },
+    refusedNow: decisions.refusedNow,
   };
   const onRefused = (refusal: { reason: string; detail: string }) => deps.onRefused(refusal.detail, refusal.reason);
   const nginx = createNginxDialect({ decisionPoint, gateways: askers(config, "nginx"), onRefused });
@@ -97,7 +101,13 @@ export function connectGateways(deps: {
     gateways: askers(config, "envoy").concat(askers(config, "istio")),
     onRefused,
   });
-  return { decisionPoint, limits, dialects: { nginx, "envoy/": envoy.http }, grpc: envoy.grpc };
+  // One behind others takes their word for its callers, and none of the callers'.
+  const asking = config.gateways.filter(
+    (each) => each.secret !== "" && (each.kind !== "envoy" || each.behind.length === 0),
+  );
+  const guard = createGatewayGuard(asking.map((gateway) => ({ ...askerOf(gateway), targets: gateway.targets })));
+  const evaluation = { decisionPoint, guard, onRefused };
+  return { decisionPoint, limits, evaluation, dialects: { nginx, "envoy/": envoy.http }, grpc: envoy.grpc };
 }
 
 /** Gateways of a kind as they prove themselves, with the SPIFFE IDs of those in front. */
@@ -105,12 +115,13 @@ function askers({ gateways, trustDomain }: Config, kind: GatewayConfig["kind"]) 
   return gateways
     .filter((gateway) => gateway.kind === kind)
     .map((gateway) => ({
-      name: gateway.name,
+      ...askerOf(gateway),
       targets: gateway.targets,
-      secretHashes: [secretHash(gateway.secret)],
       peers: gateway.kind === "envoy" ? gateway.behind.map((front) => gatewaySpiffeId(trustDomain, front)) : [],
     }));
 }
+
+const askerOf = ({ name, secret }: GatewayConfig) => ({ name, secretHashes: [secretHash(secret)] });
 
 function passesOn({ gateways }: Config): (gateway: string, target: string) => boolean {
   const pairs = new Set(

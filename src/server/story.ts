@@ -191,7 +191,7 @@ async function storyGateway(deps: StoryDeps, gateway: GatewayConfig): Promise<St
     kind,
     targets,
     behind: gateway.kind === "envoy" ? gateway.behind : [],
-    asks: gateway.kind === "nats" || gateway.kind === "nginx" || asksByMode(gateway),
+    asks: asksAlways(gateway) || asksByMode(gateway),
     ships: shipsBy(gateway),
     boundMs: boundOf(deps, gateway),
     ...(heardAt === undefined ? {} : { heardAt }),
@@ -199,7 +199,12 @@ async function storyGateway(deps: StoryDeps, gateway: GatewayConfig): Promise<St
   };
 }
 
-function asksByMode(gateway: Exclude<GatewayConfig, { readonly kind: "nginx" | "nats" }>): boolean {
+type AlwaysAsking = Extract<GatewayConfig, { readonly kind: "nginx" | "nats" | "proxy" }>;
+
+const asksAlways = (gateway: GatewayConfig): gateway is AlwaysAsking =>
+  gateway.kind === "nginx" || gateway.kind === "nats" || gateway.kind === "proxy";
+
+function asksByMode(gateway: Exclude<GatewayConfig, AlwaysAsking>): boolean {
   return gateway.kind !== "linkerd" && gateway.mode === "call_out";
 }
 
@@ -222,6 +227,8 @@ const refusalsMs: Readonly<Record<EnvoyGatewayConfig["revocation"], number>> = {
 };
 /** Sockets are closed in milliseconds; within this even by a gateway that is a process of its own. */
 const natsMs = 1_000;
+/** Open streams too. */
+const proxyMs = 100;
 /** Longest life of a token that a mesh checks by itself, design §6. */
 const meshTokenMs = 120_000;
 
@@ -238,6 +245,8 @@ function boundOf(deps: StoryDeps, gateway: GatewayConfig): number {
       return deps.config.spiffe.svidTtlMs;
     case "nats":
       return natsMs;
+    case "proxy":
+      return proxyMs;
   }
 }
 

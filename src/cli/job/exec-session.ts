@@ -12,10 +12,13 @@ import { openedLine } from "./opened-line.ts";
 import { writePrivate } from "./private-file.ts";
 import { Refusals } from "./refusals.ts";
 import { type TargetRoute, targetRoutes } from "./target-address.ts";
+import { type Forward, type ForwardRoute, forwardRoutes, forwardToTarget } from "./tcp-forward.ts";
 import { openWorkloadSocket } from "./workload-socket.ts";
 
 export interface ExecOptions {
   readonly targets: readonly { readonly name: string; readonly gateway?: string }[];
+  /** Ports on loopback that lead to tcp targets. */
+  readonly forwards: readonly { readonly name: string; readonly port: number }[];
   readonly ca: readonly string[] | undefined;
   readonly lease: string;
   /** Put the access token itself into the environment too. */
@@ -34,6 +37,7 @@ export async function execInSession(
   io.stderr.write(`${openedLine(io, session.token, session.opened)}\n`);
   const nats = await askedNatsVariables(broker, caller, session.token.targets, options.targets);
   const routes = targetRoutes(io, session.token.targets, options.targets);
+  const forwarded = forwardRoutes(io, session.token.targets, options.forwards, options.targets);
   const tokenFile = `token-${options.lease}`;
   const svids = jobSvids(io, broker, caller);
   const workload = await openWorkloadSocket(io, { folder: folder.path, lease: options.lease, source: svids.source });
@@ -53,8 +57,12 @@ export async function execInSession(
   const listeners = await Promise.all(
     routes.map((route) => open(io, session, options, { route, access, refusals, svids })),
   );
+  let forwards: readonly Forward[] = [];
   let status = 1;
   try {
+    forwards = await Promise.all(
+      forwarded.map((route) => openForward(io, options, { route, token: access.current, refusals })),
+    );
     status = await command({
       ...io.env,
       WAYLEAVE_SESSION: caller.sessionId,
@@ -63,12 +71,15 @@ export async function execInSession(
       ...nats,
       ...(options.tokenInEnv ? { WAYLEAVE_TOKEN: session.token.access_token } : {}),
       ...Object.fromEntries(routes.map(({ variable }, at) => [`WAYLEAVE_${variable}_URL`, listeners[at]?.url])),
+      ...Object.fromEntries(
+        forwarded.map(({ variable }, at) => [`WAYLEAVE_${variable}_ADDRESS`, forwards[at]?.address]),
+      ),
     });
   } finally {
     access.stop();
     await refusals.finish(status !== 0);
     await heartbeat.release();
-    await Promise.all([workload?.close(), ...listeners.map((listener) => listener.close())]);
+    await Promise.all([workload?.close(), ...[...listeners, ...forwards].map((open) => open.close())]);
     folder.remove(tokenFile);
     if (options.end) await endSession(io, session);
     await broker.close();
@@ -110,7 +121,6 @@ function open(
   { ca }: ExecOptions,
   { route, access, refusals, svids }: Around,
 ): Promise<Listener> {
-  let outages = 0;
   return listenForTarget({
     route,
     ca,
@@ -119,11 +129,30 @@ function open(
     svids: svids.source,
     onRefusal: (record, request) => refusals.seen(record, request),
     onImpostor: (detail) => io.stderr.write(`wayleave: ${painter(io, io.stderr)("red", "not sent")}  ${detail}\n`),
-    onOutage: (detail) => {
-      outages += 1;
-      if (outages <= 5) io.stderr.write(`wayleave: ${painter(io, io.stderr)("yellow", "no answer")}  ${detail}\n`);
-    },
+    onOutage: outages(io),
   });
+}
+
+function openForward(
+  io: CommandIo,
+  { ca }: ExecOptions,
+  around: { readonly route: ForwardRoute; token(): Promise<string>; readonly refusals: Refusals },
+): Promise<Forward> {
+  const { route, token, refusals } = around;
+  return forwardToTarget({
+    ...{ route, ca, token },
+    onRefusal: (record, request) => refusals.seen(record, request),
+    onOutage: outages(io),
+  });
+}
+
+/** Says the first few times that nobody answers. */
+function outages(io: CommandIo): (detail: string) => void {
+  let count = 0;
+  return (detail) => {
+    count += 1;
+    if (count <= 5) io.stderr.write(`wayleave: ${painter(io, io.stderr)("yellow", "no answer")}  ${detail}\n`);
+  };
 }
 
 const overCodes: ReadonlySet<string> = new Set(["session_ended", "session_not_found", "job_over"]);

@@ -46,7 +46,7 @@ export function targetRoutes(
     }
     const [host] = target.hosts;
     if (target.kind !== "http" || host === undefined) {
-      if (given === undefined) return [];
+      if (given === undefined || target.kind === "tcp") return [];
       throw new WayleaveError(
         "invalid_request",
         `Target ${name} is ${target.kind}, not http with a host: leave out its address.`,
@@ -68,11 +68,13 @@ function meshRoute(name: string, variable: string, address: string, spiffeId: st
   return { name, variable, host: gateway.host, gateway, spiffeId };
 }
 
-function variableName(target: string): string {
+/** `billing-api` → `BILLING_API`. */
+export function variableName(target: string): string {
   return target.toUpperCase().replaceAll(/[^A-Z0-9]/g, "_");
 }
 
-function gatewayUrl(name: string, address: string): URL {
+/** The address of a target's gateway. Throws `invalid_request` for one that no token may be sent to. */
+export function gatewayUrl(name: string, address: string): URL {
   const url = URL.canParse(address) ? new URL(address) : undefined;
   if (url === undefined || !isSecure(url) || url.pathname !== "/" || url.search !== "" || url.username !== "") {
     throw new WayleaveError(

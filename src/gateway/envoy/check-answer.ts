@@ -1,8 +1,7 @@
 import type { ReasonCode } from "../../core/decision.ts";
-import type { AuditRecord } from "../../core/record.ts";
-import { refusalLines } from "../../policy/refusal.ts";
 import { challenge, fitsHeader, headerText } from "../answer-fields.ts";
 import type { Answer, Question } from "../decision-point.ts";
+import { denialLine, denialProblem } from "../denial-problem.ts";
 import { strippedNames } from "./check-header-kind.ts";
 import type { ClientRequest } from "./check-request.ts";
 
@@ -56,8 +55,14 @@ export function verdictOf(question: Question, answer: Answer, request: ClientReq
   if (status === 401) headers.push(["www-authenticate", challenge(reason)]);
   if (answer.retryAfterSeconds !== undefined)
     headers.push(["retry-after", String(Math.ceil(answer.retryAfterSeconds))]);
-  const problem = problemOf(question, answer, status, reason);
-  return { through: false, metadata, status, headers, body: request.grpc ? oneLine(problem) : JSON.stringify(problem) };
+  const problem = denialProblem(question, answer, status, reason);
+  return {
+    through: false,
+    metadata,
+    status,
+    headers,
+    body: request.grpc ? denialLine(problem) : JSON.stringify(problem),
+  };
 }
 
 /** The answer to a question that was not decided: there is no record of it. */
@@ -148,51 +153,4 @@ function denialHeaders(decision: "deny" | "outage", reason: string): Header[] {
     ["x-wayleave-decision", decision],
     ["x-wayleave-reason", reason],
   ];
-}
-
-type Problem = Readonly<Record<string, string | number | undefined>>;
-
-/** The denial for whoever sent the request: a problem document (RFC 9457) with what a refusal says in the job's log. */
-function problemOf(question: Question, answer: Answer, status: number, reason: ReasonCode): Problem {
-  const { title, lines } = refusalLines({ record: recordOf(question, answer, reason), now: 0 });
-  const said = Object.fromEntries(lines.map(({ label, text }) => [label, text]));
-  return {
-    type: "about:blank",
-    title,
-    status,
-    code: reason,
-    detail: said.failed,
-    closest: said.closest,
-    next: said.next,
-    ...(answer.record === "" ? {} : { record: answer.record, explain: said.details }),
-  };
-}
-
-function oneLine({ title, detail, next, explain }: Problem): string {
-  return [title, detail, next, explain].filter((part) => part !== undefined).join("; ");
-}
-
-/** The decision as its record tells it, without who asked: whoever asked knows. */
-function recordOf({ gateway, target, operation }: Question, answer: Answer, reason: ReasonCode): AuditRecord {
-  const { decision, rule, record } = answer;
-  const asked = operation.kind === "http" ? `${operation.method} ${operation.path}` : operation.kind;
-  return {
-    v: 1,
-    id: record,
-    seq: 0,
-    time: "",
-    kind: "decision",
-    data: {
-      gateway,
-      target,
-      operation: asked.slice(0, 512),
-      effect: "deny",
-      outcome: "deny",
-      reason,
-      policy: decision?.policyVersion ?? "",
-      ...(rule === undefined ? {} : { rule }),
-      ...(decision === undefined ? {} : { facts: decision.facts }),
-      ...(decision?.closest === undefined ? {} : { closest: decision.closest }),
-    },
-  };
 }

@@ -1,5 +1,5 @@
 import type { HttpOperation } from "../../core/target.ts";
-import { ambiguousHop, ambiguousMethod } from "../request-ambiguity.ts";
+import { ambiguousHop, ambiguousHost, ambiguousMethod, hostOf } from "../request-ambiguity.ts";
 import { type Kind, kind } from "./check-header-kind.ts";
 
 /** The client's request as Envoy will send it on, in one reading. */
@@ -92,16 +92,4 @@ export function clientRequest({ method, authority, path }: RequestLine, reading:
 function ambiguousCredential(authorization: string | undefined): string | undefined {
   const joined = authorization?.includes(",") && /\bbearer\s/i.test(authorization);
   return joined ? "more than one authorization header" : undefined;
-}
-
-/** An authority that would be compared with nothing, or that an upstream could find elsewhere. */
-function ambiguousHost(host: string, authority: string, header: string | undefined): string | undefined {
-  if (host === "") return "the request names no host";
-  if (/[^\w.:[\]-]/.test(host)) return "the host has characters that no host has";
-  return header === undefined || header === authority ? undefined : "Host and :authority differ";
-}
-
-/** Lower case, without port. */
-function hostOf(authority: string): string {
-  return authority.replace(/:\d*$/, "").toLowerCase();
 }
