@@ -20,12 +20,14 @@ import { sessionRoutes } from "./api/session.ts";
 import { svidRoutes } from "./api/svid.ts";
 import { tokenRoutes } from "./api/token.ts";
 import { verifyRoutes } from "./api/verify.ts";
-import type { Config } from "./config/config.ts";
+import type { Config, GatewayConfig } from "./config/config.ts";
 import type { Clock } from "./core/clock.ts";
 import { WayleaveError } from "./core/errors.ts";
 import type { AuditEvent } from "./core/record.ts";
 import { createProofVerifier } from "./credential/proof.ts";
+import { keptAt } from "./gateway/keep.ts";
 import { createRefusalRecords } from "./gateway/refusal-records.ts";
+import type { Policy } from "./policy/policy.ts";
 import { connectCauses, refuseImpossibleEvents } from "./server/events.ts";
 import { connectEvidence } from "./server/evidence.ts";
 import { connectGatewayFeed } from "./server/gateway-feed.ts";
@@ -219,7 +221,7 @@ async function connectParts(
   };
   const causeOf = connectCauses({ recorder, causes: state.causes, issuers });
   const sessions = connectSessions({ ...shared, verify: verifier.verify, causeOf });
-  const feed = connectGatewayFeed({ ...shared, policy: () => policy().version, onFault });
+  const feed = connectGatewayFeed({ ...shared, ...policyForGateways(policy), onFault });
   const gateways = connectGateways({ ...shared, onAsked: feed.reports.asked, onRefused, onFault });
   const status = () => brokerStatus({ config, policies, issuers, table, version });
   const surface = connectSurface({
@@ -266,6 +268,13 @@ async function connectParts(
     messaging,
     onRefused,
     onFault,
+  };
+}
+
+function policyForGateways(policy: () => Policy) {
+  return {
+    policy: () => policy().version,
+    kept: (gateway: GatewayConfig) => keptAt(gateway, policy().targets),
   };
 }
 

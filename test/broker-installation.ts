@@ -24,6 +24,8 @@ export interface BrokerInstallationOptions {
   readonly ci: (brokerUrl: string, ca: ReturnType<typeof createPrivateCa>) => Promise<CiPart>;
   readonly policy: string;
   readonly targets: readonly string[];
+  /** More of gateway `edge-1`. */
+  readonly gateway?: Readonly<Record<string, unknown>>;
   readonly durable?: "within_50ms" | "before_answer";
   readonly logLevel?: "debug" | "info" | "warn" | "error";
 }
@@ -54,7 +56,7 @@ export async function installBroker(options: BrokerInstallationOptions): Promise
     durable: options.durable ?? "within_50ms",
     log: { level: options.logLevel ?? "warn" },
     issuers: [issuer],
-    gateways: [{ ...gateway, broker_url: url }],
+    gateways: [{ ...gateway, broker_url: url, ...options.gateway }],
   };
   writeFileSync(configPath, stringify(config));
   const dataDir = join(directory, "data");

@@ -65,6 +65,7 @@ function decisionPoint(compiled: Policy): DecisionPoint {
     subject: () => "subject",
     fingerprint: () => "fingerprint",
     passesOn: () => false,
+    keepMs: () => 0,
     newTraceparent: () => "00-11111111111111111111111111111111-2222222222222222-01",
     onFault: (error) => {
       throw error;
@@ -78,8 +79,8 @@ function decisionPoint(compiled: Policy): DecisionPoint {
 async function tokenVerdict(bearer: string, now: number): Promise<TokenVerdict> {
   if (bearer.split(".").length !== 3) return { state: "foreign" };
   try {
-    const { jti, sessionId, narrowing } = await verifyAccessToken(key, issuer, bearer, now);
-    return { state: "valid", token: { jti, sessionId, narrowing } };
+    const { jti, sessionId, narrowing, expiresAt } = await verifyAccessToken(key, issuer, bearer, now);
+    return { state: "valid", token: { jti, sessionId, narrowing, expiresAt } };
   } catch {
     return { state: "ours" };
   }

@@ -143,6 +143,8 @@ export interface StatusResponse {
     readonly loaded_at: string;
     readonly observed: readonly string[];
     readonly shared: readonly string[];
+    /** What goes on while Wayleave is away, seconds at most. */
+    readonly kept?: readonly { readonly target: string; readonly seconds: number }[];
     readonly problem?: string;
     /** Where it is put together from several: what is in force of each, and its trouble. */
     readonly sources?: readonly { readonly name: string; readonly version: string; readonly problem?: string }[];

@@ -148,7 +148,7 @@ const gatewayRequest = z.strictObject({
   path: text,
   status: count,
   target: maybe,
-  enforced: z.enum(["native", "call_out", "cached"]).exactOptional(),
+  enforced: z.enum(["native", "call_out", "cached", "kept"]).exactOptional(),
   decision: maybe,
   reason: maybe,
   decision_record: text.describe("id of the decision's record").exactOptional(),

@@ -1,5 +1,5 @@
 import type { KeySummary } from "../api/contract.ts";
-import { type Check, type DoctorFacts, type Finding, fail, warn } from "./doctor-facts.ts";
+import { type Check, type DoctorFacts, type Finding, fail, note, warn } from "./doctor-facts.ts";
 
 const seconds = (ms: number): string => `${Math.abs(Math.round(ms / 1000))} s`;
 
@@ -44,6 +44,12 @@ export const runningChecks: readonly Check[] = [
     looks: "the policy version that each gateway reports against the one in force",
     needs: "a running broker",
     run: ({ inventory }) => (inventory === undefined ? undefined : policyVersions(inventory)),
+  },
+  {
+    name: "outage_keep",
+    looks: "what goes on at each gateway while the broker is away",
+    needs: "a running broker",
+    run: ({ inventory }) => inventory?.gateways.flatMap(keptTargets),
   },
   {
     name: "log_arrives",
@@ -131,6 +137,15 @@ function keyWindow(key: KeySummary, now: number): readonly Finding[] {
     ];
   }
   return [];
+}
+
+function keptTargets({ name, kept = [] }: NonNullable<DoctorFacts["inventory"]>["gateways"][number]) {
+  return kept.map(({ target, seconds: keep }) =>
+    note(
+      `${name} lets go on for ${keep} s what it allowed on ${target} while the broker is away; a session's end is not seen meanwhile`,
+      "say on_outage: deny of the target or of the gateway where that is too long",
+    ),
+  );
 }
 
 function refusalAges(

@@ -162,6 +162,7 @@ const broken: readonly (readonly [check: string, why: string, level: Finding["le
   ["refusals_fresh", "refusals that were refused", "fail", gateway({ nodes: [{ ...node, refused: "unknown field" }] })],
   ["policy_current", "an older policy", "fail", gateway({ policy: "older" })],
   ["policy_current", "a policy nobody knows", "warn", gateway({ policy: "unknown" })],
+  ["outage_keep", "something kept", "note", gateway({ kept: [{ target: "billing", seconds: 60 }] })],
   ["log_arrives", "no line at all", "fail", lines({ decidedAt: now - 120_000 })],
   ["log_arrives", "lines that stopped", "fail", lines({ decidedAt: now - 120_000, lastAt: now - 600_000 })],
   [

@@ -36,13 +36,14 @@ export const renderKubernetesCommand: CliCommand = {
     const gateway = pickGateway(config.gateways.filter(isNginx), input.text("gateway"), "nginx");
     const folder = resolve(io.cwd, input.text("out") ?? join("kubernetes", gateway.name));
     const { policy } = await compilePolicy(io, input, config.policyPath);
-    const { name, brokerUrl, targets, secret } = gateway;
+    const { name, brokerUrl, targets, secret, keepAtMostMs } = gateway;
     const settings = {
       name,
       brokerUrl,
       targets,
       namespace: input.text("namespace") ?? "default",
       services: services(input),
+      ...(keepAtMostMs === undefined ? {} : { keepAtMostMs }),
     };
     const parent = input.text("gatewayApi");
     if (parent !== undefined) {

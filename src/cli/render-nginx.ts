@@ -76,6 +76,8 @@ export async function writeIncludes(
       directory,
       njs: gateway.njs,
       behind: at.behind,
+      ...(gateway.breakglass === undefined ? {} : { breakglass: addressText(gateway.breakglass) }),
+      ...(gateway.keepAtMostMs === undefined ? {} : { keepAtMostMs: gateway.keepAtMostMs }),
       ...(gateway.accessLog === undefined ? {} : { accessLog: gateway.accessLog }),
       ...(gateway.cacheMs >= 1000 ? { cacheSeconds: Math.floor(gateway.cacheMs / 1000) } : {}),
     },
@@ -91,6 +93,9 @@ export async function writeIncludes(
   }
   return { files: all.map(({ path }) => join(folder, path)), notes };
 }
+
+const addressText = ({ host, port }: { readonly host: string; readonly port: number }): string =>
+  `${host.includes(":") ? `[${host}]` : host}:${port}`;
 
 const secretName = "wayleave-secret.conf";
 

@@ -84,6 +84,10 @@ export function summary(config: Config, url: string, adminSocket: string, status
     ...(policy.shared.length === 0
       ? []
       : [{ label: "passes", text: `${policy.shared.join(", ")}: some routes need no identity` }]),
+    ...(policy.kept ?? []).map(({ target, seconds }) => ({
+      label: "keeps",
+      text: `${target}: while Wayleave is away, what it allowed goes on for ${seconds} s at most`,
+    })),
     ...missing(config),
     lastJob === undefined ? { label: "waiting", text: "no job seen yet" } : { label: "last job", text: lastJob },
   ];

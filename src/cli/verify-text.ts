@@ -148,6 +148,7 @@ const enforcedWords = {
   native: "enforced natively",
   call_out: "by call-out",
   cached: "by a cached answer",
+  kept: "by an answer kept through an outage",
   unknown: "by rules of its own",
 } as const;
 

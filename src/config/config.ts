@@ -107,6 +107,8 @@ interface GatewayBase {
   readonly brokerUrl: string;
   /** Absolute path on the gateway's machine. Absent: the gateway's own default. */
   readonly accessLog?: string;
+  /** Longest it may keep to what was allowed while the broker is away, ms, whatever its targets say. */
+  readonly keepAtMostMs?: number;
 }
 
 export interface NginxGatewayConfig extends GatewayBase {
@@ -114,6 +116,8 @@ export interface NginxGatewayConfig extends GatewayBase {
   /** 0: no decision cache. */
   readonly cacheMs: number;
   readonly njs: boolean;
+  /** Where its break-glass responder listens. Absent: it has none. */
+  readonly breakglass?: { readonly host: string; readonly port: number };
 }
 
 export interface UpstreamConfig {

@@ -21,6 +21,15 @@ const inventory = {
     .regex(/^\/[^\s"'$;{}\\]+$/, "must be an absolute path without spaces")
     .describe("Where it logs requests as JSON, on its machine. Default: /var/log/<software>/wayleave.log.")
     .optional(),
+  on_outage: z
+    .union([
+      z.literal("deny"),
+      z.strictObject({ keep: duration("Longest it may keep what its targets say.", { atMost: "5m" }) }),
+    ])
+    .describe(
+      "While the broker is away: `deny`, or `keep:` the longest it lets go on what was allowed, where `on_outage` of a target says keep. Default: what the targets say.",
+    )
+    .optional(),
 };
 
 const Nginx = z.strictObject({
@@ -28,6 +37,9 @@ const Nginx = z.strictObject({
   ...inventory,
   cache: duration("How long it may reuse an unconditional allow. Default: not at all.", { atMost: "2s" }).optional(),
   njs: z.boolean().describe("Whether its NGINX has the njs module. Default: false.").optional(),
+  breakglass: address(
+    "Where `wayleave breakglass serve` listens beside it, which it asks while the broker gives no answer. Default: nobody is asked.",
+  ).optional(),
 });
 
 const mode = z

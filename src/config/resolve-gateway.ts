@@ -5,6 +5,7 @@ import type {
   ListenConfig,
   NatsGatewayConfig,
   NatsServerAddress,
+  NginxGatewayConfig,
 } from "./config.ts";
 import type { KeyPath } from "./document.ts";
 import { parseDuration } from "./duration.ts";
@@ -14,6 +15,7 @@ import type { ConfigFile } from "./schema.ts";
 
 type RawGateway = NonNullable<ConfigFile["gateways"]>[number];
 type RawEnvoy = Extract<RawGateway, { kind: "envoy" }>;
+type RawNginx = Extract<RawGateway, { kind: "nginx" }>;
 type RawNats = Extract<RawGateway, { kind: "nats" }>;
 
 /** One gateway with its defaults filled in. */
@@ -26,10 +28,9 @@ export function resolveGateway(gateway: RawGateway, listen: ListenConfig, path: 
     ...(gateway.secret_file === undefined ? {} : { secretFile: read.absolute(gateway.secret_file) }),
     brokerUrl: gateway.broker_url ?? urlOf(listen),
     ...(gateway.access_log === undefined ? {} : { accessLog: gateway.access_log }),
+    ...(gateway.on_outage === undefined ? {} : { keepAtMostMs: keepOf(gateway.on_outage) }),
   };
-  if (gateway.kind === "nginx") {
-    return { ...base, kind: "nginx", cacheMs: ms(gateway.cache ?? "0s"), njs: gateway.njs ?? false };
-  }
+  if (gateway.kind === "nginx") return { ...base, ...nginxOf(gateway) };
   if (gateway.kind === "envoy") return { ...base, ...envoyOf(gateway, listen) };
   if (gateway.kind === "nats") return { ...base, ...natsOf(gateway, path, read) };
   if (gateway.kind === "proxy") return { ...base, ...resolveProxy(gateway, path, read) };
@@ -45,6 +46,15 @@ export function resolveGateway(gateway: RawGateway, listen: ListenConfig, path: 
 
 function urlOf({ host, port, tls }: ListenConfig): string {
   return `${tls === undefined ? "http" : "https"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+function nginxOf(gateway: RawNginx): Omit<NginxGatewayConfig, keyof RawShared> {
+  return {
+    kind: "nginx",
+    cacheMs: ms(gateway.cache ?? "0s"),
+    njs: gateway.njs ?? false,
+    ...(gateway.breakglass === undefined ? {} : { breakglass: parseAddress(gateway.breakglass) }),
+  };
 }
 
 function natsOf(gateway: RawNats, path: KeyPath, read: Reader): Omit<NatsGatewayConfig, keyof RawShared> {
@@ -103,8 +113,12 @@ function upstreamOf(text: string): EnvoyGatewayConfig["upstreams"][string] {
 /** What every kind shares, filled in by the caller. */
 type RawShared = Pick<
   EnvoyGatewayConfig,
-  "name" | "environment" | "targets" | "secret" | "secretFile" | "brokerUrl" | "accessLog"
+  "name" | "environment" | "targets" | "secret" | "secretFile" | "brokerUrl" | "accessLog" | "keepAtMostMs"
 >;
+
+function keepOf(onOutage: NonNullable<RawGateway["on_outage"]>): number {
+  return onOutage === "deny" ? 0 : ms(onOutage.keep);
+}
 
 function ms(text: string): number {
   return parseDuration(text) ?? 0;

@@ -42,6 +42,7 @@ const table = {
   not_found: { http: 404, oauth: "invalid_request", exit: 4 },
   policy_invalid: { http: 422, oauth: "invalid_request", exit: 2 },
   config_invalid: { http: 422, oauth: "invalid_request", exit: 2 },
+  keep_unsupported: { http: 422, oauth: "invalid_request", exit: 2 },
   render_refused: { http: 422, oauth: "invalid_request", exit: 2 },
   csr_invalid: { http: 400, oauth: "invalid_request", exit: 2 },
   spiffe_id_refused: { http: 403, oauth: "access_denied", exit: 3 },

@@ -46,8 +46,8 @@ export interface GatewayRequestData {
   /** What the client got; 0 where the connection broke. */
   readonly status: number;
   readonly target?: string;
-  /** What enforced it: the gateway's own compiled rules, a call-out, or a cached answer to one. */
-  readonly enforced?: "native" | "call_out" | "cached";
+  /** What enforced it: the gateway's own compiled rules, a call-out, a cached answer to one, or one kept through an outage. */
+  readonly enforced?: "native" | "call_out" | "cached" | "kept";
   readonly decision?: string;
   readonly reason?: string;
   /** Id of the decision's record, where the gateway was given one. */

@@ -10,6 +10,7 @@ describe("behind another gateway", () => {
       jti: "rec_0",
       sessionId: "ses_a",
       narrowing: { targets: ["billing"], roles: ["read"] },
+      expiresAt: 31_000,
       names: ({ target, operation }) => target === "billing" && operation.kind === "http" && operation.path === "/v1/x",
     },
   };

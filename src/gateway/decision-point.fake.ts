@@ -73,7 +73,10 @@ export const fakePolicy: Policy = {
   unidentified: () => ({ pass: false, mode: "enforce" }),
   ...withoutNats,
 };
-export const good: TokenVerdict = { state: "valid", token: { jti: "j", sessionId: "ses_a", narrowing: {} } };
+export const good: TokenVerdict = {
+  state: "valid",
+  token: { jti: "j", sessionId: "ses_a", narrowing: {}, expiresAt: 300_000 },
+};
 
 export function point(
   options: {
@@ -115,6 +118,7 @@ export function point(
     passesOn: () => false,
     fingerprint: () => "fp_x",
     onFault: () => undefined,
+    keepMs: () => 0,
     newTraceparent: () => `00-${"a".repeat(32)}-${"b".repeat(16)}-01`,
     mintAssertion: async () => "signed",
     ...options,

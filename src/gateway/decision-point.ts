@@ -6,7 +6,9 @@ import type { Narrowing, SessionView } from "../core/session.ts";
 import type { Operation } from "../core/target.ts";
 import type { CompiledTarget, Policy } from "../policy/policy.ts";
 import { decisionEvent } from "./decision-record.ts";
+import { keepUntil } from "./keep.ts";
 import type { Limits } from "./limits.ts";
+import { bearerOf } from "./question-text.ts";
 
 /** What a gateway dialect extracted from one question. Everything here was sent by an authenticated gateway. */
 export interface Question {
@@ -50,6 +52,8 @@ export interface Answer {
   readonly traceparent: string;
   /** Seconds a gateway may cache this answer; 0: not at all. */
   readonly cacheSeconds: number;
+  /** Until when it may be repeated while nobody answers, as `keepUntil` gives it. */
+  readonly keepUntil?: number;
   /** True when the presented Authorization is Wayleave's and must not travel further. */
   readonly consumesAuthorization: boolean;
   /** True for a credential problem (HTTP 401), false for a refusal of policy (403). */
@@ -82,6 +86,8 @@ export interface StandingPoint extends DecisionPoint {
 }
 
 interface TokenMeaning extends Holder {
+  /** ms since the epoch. Absent: nothing of it may be kept. */
+  readonly expiresAt?: number;
   /** Of an assertion: whether it was made for just this request. */
   names?(question: Question): boolean;
 }
@@ -104,6 +110,8 @@ export interface DecisionPointDeps {
   fingerprint(token: string): string;
   /** True where another gateway stands behind this one for the target: it knows the caller by the assertion. */
   passesOn(gateway: string, target: string): boolean;
+  /** How long the gateway may repeat what was allowed on the target while nobody answers, ms; 0, or absent: not at all. */
+  keepMs?(gateway: string, target: string): number;
   newTraceparent(): string;
   /** Told why an answer became an outage: for the log. Must not throw. */
   onFault(error: unknown): void;
@@ -209,7 +217,8 @@ function settle(deps: DecisionPointDeps, asked: Case, traceparent: string): Answ
   const record = deps.recorder.note(decisionEvent(question, finding, deps.policy(), traceparent));
   const { decision } = finding;
   if (decision?.limit !== undefined && finding.outcome === "allow") deps.limits.count(decision.limit);
-  const answer = toAnswer(deps, question, finding, record, traceparent);
+  const kept = keptUntil(deps, asked, finding);
+  const answer = toAnswer(deps, question, finding, record, traceparent, kept);
   const asserts =
     finding.outcome === "allow" &&
     question.assertion === undefined &&
@@ -219,6 +228,23 @@ function settle(deps: DecisionPointDeps, asked: Case, traceparent: string): Answ
   return finish(deps, asked, finding, answer, asserts).catch((error: unknown) =>
     outageAnswer(deps, question, traceparent, error),
   );
+}
+
+/** What a gateway that keeps is told; of nobody's requests nothing is kept, so strangers fill no gateway's memory. */
+function keptUntil(deps: DecisionPointDeps, { question, verdict, now }: Case, finding: Finding): number | undefined {
+  const { view, decision, outcome } = finding;
+  const keepMs = deps.keepMs?.(question.gateway, question.target) ?? 0;
+  if (keepMs === 0 || view === undefined || !("token" in verdict)) return undefined;
+  return keepUntil({
+    keepMs,
+    allowed: outcome === "allow",
+    limited: decision?.limit !== undefined,
+    stream: question.operation.kind === "http" && question.operation.stream,
+    behind: question.assertion !== undefined,
+    expiresAt: verdict.token.expiresAt ?? 0,
+    hardEndAt: view.hardEndAt,
+    now,
+  });
 }
 
 function wantsAssertion(deps: DecisionPointDeps, question: Question, target: CompiledTarget | undefined): boolean {
@@ -239,7 +265,9 @@ async function finish(
       : undefined;
   // Nothing is minted before its record is durable, so an assertion waits as well.
   const [signed] = await Promise.all([assertion, deps.recorder.settled()]);
-  return signed === undefined ? answer : { ...answer, assertion: signed, cacheSeconds: 0 };
+  if (signed === undefined) return answer;
+  // One assertion is for one request.
+  return { ...answer, assertion: signed, cacheSeconds: 0, ...(answer.keepUntil === undefined ? {} : { keepUntil: 0 }) };
 }
 
 const unknownTarget: Finding = { reason: "target_unknown", outcome: "deny", ours: false };
@@ -322,6 +350,7 @@ function toAnswer(
   finding: Finding,
   record: string,
   traceparent: string,
+  kept: number | undefined,
 ): Answer {
   const { view, decision } = finding;
   const { operation } = question;
@@ -336,6 +365,7 @@ function toAnswer(
     cacheSeconds: cacheable ? cacheSeconds : 0,
     consumesAuthorization: finding.ours && !behind,
     unauthenticated: credentialReasons.has(finding.reason),
+    ...(kept === undefined ? undefined : { keepUntil: kept }),
     ...(decision === undefined ? {} : { decision }),
     ...(decision?.rule === undefined ? {} : { rule: decision.rule }),
     ...(decision?.retryAfterSeconds === undefined ? {} : { retryAfterSeconds: decision.retryAfterSeconds }),
@@ -372,11 +402,4 @@ function isObserved(deps: DecisionPointDeps, target: string): boolean {
   } catch {
     return false;
   }
-}
-
-/** The token of a Bearer credential (RFC 6750 §2.1), or undefined for no credential or another scheme. */
-function bearerOf(authorization: string | undefined): string | undefined {
-  if (authorization === undefined || authorization.length < 8) return undefined;
-  if (authorization.slice(0, 7).toLowerCase() !== "bearer ") return undefined;
-  return authorization.slice(7).trim();
 }

@@ -3,6 +3,7 @@ import { type AuditEvent, type DecisionData, recordJob } from "../core/record.ts
 import type { SessionView } from "../core/session.ts";
 import type { Operation } from "../core/target.ts";
 import type { Policy } from "../policy/policy.ts";
+import { operationText } from "./question-text.ts";
 
 /** Of a question, what its record says. */
 interface Asked {
@@ -51,11 +52,4 @@ function detailOf({ ambiguity }: Asked, { reason, decision }: Found, policy: Pol
   if (ambiguity !== undefined) return { detail: ambiguity };
   const because = reason === "denied" ? policy.denyReason(decision?.rule ?? "")?.because : undefined;
   return because === undefined ? {} : { detail: because };
-}
-
-/** One readable line for an operation, as records and refusals show it. Bounded; queries are never part of it. */
-function operationText(operation: Operation): string {
-  if (operation.kind === "http") return `${operation.method} ${operation.path}`.slice(0, 512);
-  if (operation.kind === "nats") return `${operation.verb} ${operation.subject}`.slice(0, 512);
-  return operation.verb;
 }

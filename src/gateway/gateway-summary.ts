@@ -14,6 +14,8 @@ export interface GatewaySummary {
   readonly last_heard?: string;
   /** Age of what the slowest of it last took of the ended sessions, seconds; only of one that follows them. */
   readonly acknowledged_seconds?: number;
+  /** What goes on there while Wayleave is away (`on_outage: keep`), and for how long at most. Absent: nothing. */
+  readonly kept?: readonly { readonly target: string; readonly seconds: number }[];
   /** Each Envoy that told of itself. */
   readonly nodes: readonly GatewayNodeSummary[];
   /** What a person should know or do; one sentence each. */

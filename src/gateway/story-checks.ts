@@ -1,6 +1,14 @@
 import { cleanText, maxText } from "./evidence.ts";
 import type { StoryFacts, StoryGateway } from "./story-facts.ts";
-import { type DecisionRecord, type EntryRecord, entryOperation, failed, type Hop, passedOn } from "./story-hop.ts";
+import {
+  type DecisionRecord,
+  type EntryRecord,
+  entryOperation,
+  failed,
+  type Hop,
+  isRepeat,
+  passedOn,
+} from "./story-hop.ts";
 import { type Problem, problem } from "./story-problems.ts";
 
 /** Clocks of gateways and of the broker may differ this much, and NGINX's log has whole seconds, ms. */
@@ -108,15 +116,15 @@ function decisionProblems(hop: Hop, entry: EntryRecord, decision: DecisionRecord
             records,
           ),
         ];
-  const cached = data.enforced === "cached";
+  const repeats = isRepeat(entry);
   return [
     ...compare("request_differs", entryOperation(entry), cleanOperation(made.operation)),
     ...compare("request_differs", hostOf(data.host), hostOf(made.host)),
     ...compare("target_differs", data.target, made.target),
     ...compare("role_differs", data.role, made.effect === "allow" ? made.rule : undefined),
     ...compare("policy_differs", data.policy, made.policy),
-    // A cached answer is the decision of an earlier request, with that one's trace.
-    ...(cached ? [] : compare("trace_differs", entry.trace, decision.trace)),
+    // A repeated answer is the decision of an earlier request, with that one's trace.
+    ...(repeats ? [] : compare("trace_differs", entry.trace, decision.trace)),
     ...compare("outcome_differs", data.decision, made.outcome),
   ];
 }
@@ -268,7 +276,7 @@ function pairProblems(outer: Hop, inner: Hop, facts: StoryFacts): readonly Probl
   const other = "the assertion is of another request";
   differ("role_differs", role(outer), role(inner), [other, forged]);
   const trace = (hop: Hop) =>
-    hop.entry?.data.enforced === "cached" ? hop.entry.trace : (hop.decision ?? hop.entry)?.trace;
+    hop.entry !== undefined && isRepeat(hop.entry) ? hop.entry.trace : (hop.decision ?? hop.entry)?.trace;
   differ("trace_differs", trace(outer), innerTrace(inner), [
     `something between ${from} and ${name} starts a trace of its own`,
     forged,

@@ -72,6 +72,9 @@ function joinedHops(facts: StoryFacts): readonly Hop[] {
   return [...entries, ...alone];
 }
 
+/** The gateway repeated an earlier answer: the decision it names is that of another request. */
+export const isRepeat = ({ data }: EntryRecord): boolean => data.enforced === "cached" || data.enforced === "kept";
+
 function entryHop(
   gateway: StoryGateway,
   entry: EntryRecord,
@@ -79,7 +82,7 @@ function entryHop(
   claimed: Set<string>,
 ): Hop {
   const decision = named?.data.gateway === gateway.name ? named : undefined;
-  const consumes = decision !== undefined && entry.data.enforced !== "cached";
+  const consumes = decision !== undefined && !isRepeat(entry);
   const reused = consumes && claimed.has(decision.id);
   if (consumes) claimed.add(decision.id);
   return {

@@ -27,7 +27,8 @@ export interface TargetModel {
   readonly proof: "off" | "required";
   /** `%2F` within a segment; call-out only. */
   readonly encodedSlash: "refuse" | "segment";
-  readonly onOutage: { readonly keepSeconds: number };
+  /** 0: deny. `place` is where the policy asks for more. */
+  readonly onOutage: { readonly keepSeconds: number; readonly place?: Place };
   /** Kind-specific settings exactly as checked (account, spiffe_id, vault, fields, aws, cluster, groups, address). */
   readonly settings: Readonly<Record<string, string | readonly string[]>>;
 }

@@ -38,7 +38,7 @@ export function parseTarget(
     const at = [...path, "http", "hosts", index];
     return take(checkHost(host, reading.variables), source, at, findings) ?? "";
   });
-  const keepSeconds = readKeep(value, source, path, reading);
+  const onOutage = readKeep(kind, value, source, path, reading);
   const routes = readRoutes(value, source, path, reading);
   const model: TargetModel = {
     name,
@@ -50,7 +50,7 @@ export function parseTarget(
     assertion: value.assertion ?? "off",
     proof: value.proof ?? "off",
     encodedSlash: value.http?.encoded_slash ?? "refuse",
-    onOutage: { keepSeconds },
+    onOutage,
     settings: checkSettings(kind, value, source, path, reading),
   };
   return findings.errors === before ? model : undefined;
@@ -82,10 +82,40 @@ function refuseForKind(kind: TargetKind, value: Target, source: Source, path: Pa
   }
 }
 
-function readKeep(value: Target, source: Source, path: Path, reading: Reading): number {
-  if (value.on_outage === undefined || value.on_outage === "deny") return 0;
+/**
+ * What a gateway may go on letting through while nobody answers. Only what one gateway can repeat by itself: nothing that
+ * Wayleave must sign, hand out or record first.
+ */
+function readKeep(
+  kind: TargetKind,
+  value: Target,
+  source: Source,
+  path: Path,
+  { findings }: Reading,
+): TargetModel["onOutage"] {
+  if (value.on_outage === undefined || value.on_outage === "deny") return { keepSeconds: 0 };
+  const at = [...path, "on_outage", "keep"];
+  const place = placeOfKey(source, at);
   const keep = parseDuration(value.on_outage.keep, 1, maxKeepSeconds);
-  return take(keep, source, [...path, "on_outage", "keep"], reading.findings) ?? 0;
+  const keepSeconds = take(keep, source, at, findings) ?? 0;
+  const fresh = keepObstacle(kind, value);
+  if (fresh !== undefined) {
+    findings.error("keep_impossible", place, `nothing can be kept during an outage here: ${fresh}`, {
+      help: "leave on_outage out",
+    });
+  } else if (keepSeconds > 0) {
+    const message = `while Wayleave does not answer, what it allowed stays allowed for ${keepSeconds} s`;
+    const help = "a session that ends meanwhile goes on that long; it is listed in every status output";
+    findings.warn("outage_keep", place, message, { help });
+  }
+  return { keepSeconds, place };
+}
+
+function keepObstacle(kind: TargetKind, { assertion, proof }: Target): string | undefined {
+  if (kind === "nats") return "each message of nats is recorded before it goes on";
+  if (kind !== "http" && kind !== "mesh") return `${kind} is handed out anew each time`;
+  if (assertion === "required") return "assertion: required wants a signature for each request";
+  return proof === "required" ? "proof: required wants each proof to be new, which only Wayleave can tell" : undefined;
 }
 
 type Routes = Pick<TargetModel, "unidentified" | "observe" | "enforce">;

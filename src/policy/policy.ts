@@ -1,7 +1,7 @@
 import type { AccessRequest, Counts, Decision } from "../core/decision.ts";
 import type { Facts } from "../core/fact.ts";
 import type { JobIdentity } from "../core/identity.ts";
-import type { EventStart, EventVariable, Mode } from "./model.ts";
+import type { EventStart, EventVariable, Mode, TargetModel } from "./model.ts";
 
 /** A compiled policy: what everything outside `policy/` sees. Made by `compile`. */
 export interface Policy {
@@ -170,7 +170,7 @@ export interface CompiledTarget {
   readonly assertion: "off" | "required";
   readonly proof: "off" | "required";
   readonly encodedSlash: "refuse" | "segment";
-  readonly onOutage: { readonly keepSeconds: number };
+  readonly onOutage: TargetModel["onOutage"];
   /** True where some route is `unidentified: pass`. */
   readonly sharesRoutes: boolean;
   /** True where some operation says `stream: true`. */

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { Config, EnvoyGatewayConfig } from "../config/config.ts";
+import type { Config, EnvoyGatewayConfig, GatewayConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Recorder } from "../core/record.ts";
 import { assertionLifeMs } from "../credential/assertion.ts";
@@ -7,6 +7,7 @@ import type { KeyRing } from "../credential/keys.ts";
 import { createRefusalsDiscovery, type RefusalsDiscovery } from "../gateway/envoy/discovery.ts";
 import { refusalsConfig } from "../gateway/envoy/refusals.ts";
 import { secretHash } from "../gateway/gateway-guard.ts";
+import type { GatewaySummary } from "../gateway/gateway-summary.ts";
 import { watchRefused } from "../session/refused.ts";
 import type { SessionTable } from "../session/table.ts";
 import { createGatewayReports, type GatewayReports } from "./gateway-reports.ts";
@@ -30,6 +31,8 @@ export function connectGatewayFeed(deps: {
   readonly keys: Readonly<Record<"accessToken" | "assertion", Pick<KeyRing, "liveKids" | "onChange">>>;
   /** Version of the policy in force. */
   policy(): string;
+  /** What goes on at a gateway while the broker is away. */
+  kept?(gateway: GatewayConfig): NonNullable<GatewaySummary["kept"]>;
   onFault(error: unknown): void;
 }): GatewayFeed {
   const { config, clock, table, recorder } = deps;
@@ -42,7 +45,13 @@ export function connectGatewayFeed(deps: {
   };
   const longestTokenLifeMs = Math.max(config.sessions.tokenTtlMs, assertionLifeMs);
   const refused = watchRefused({ table, clock, longestTokenLifeMs, longestEverMs });
-  const reports = createGatewayReports({ gateways: config.gateways, clock, policy: deps.policy, note });
+  const reports = createGatewayReports({
+    gateways: config.gateways,
+    clock,
+    policy: deps.policy,
+    ...(deps.kept === undefined ? {} : { kept: deps.kept }),
+    note,
+  });
   const discovery = createRefusalsDiscovery({
     gateways: config.gateways
       .filter((gateway) => gateway.kind === "envoy")

@@ -39,6 +39,8 @@ export function createGatewayReports(deps: {
   readonly clock: Clock;
   /** Version of the policy in force. */
   policy(): string;
+  /** What goes on at it while the broker is away. */
+  kept?(gateway: GatewayConfig): NonNullable<GatewaySummary["kept"]>;
   /** Must not throw. */
   note(event: AuditEvent): void;
 }): GatewayReports {
@@ -108,7 +110,8 @@ export function createGatewayReports(deps: {
         for (const [id, node] of known) {
           if (node.streams === 0 && node.heardAt < now - forgetAfterMs) known.delete(id);
         }
-        return summarize(gateway, [...known.values()], askedAt.get(gateway.name), deps.policy(), now);
+        const summary = summarize(gateway, [...known.values()], askedAt.get(gateway.name), deps.policy(), now);
+        return withKept(summary, deps.kept?.(gateway) ?? []);
       });
     },
   };
@@ -159,6 +162,13 @@ function summarize(
     nodes: nodes.map(nodeSummary),
     notes: follows ? followerNotes(living, nodes, policy) : quietNotes(gateway, mode, heardAt),
   };
+}
+
+function withKept(summary: GatewaySummary, kept: NonNullable<GatewaySummary["kept"]>): GatewaySummary {
+  if (kept.length === 0) return summary;
+  const each = kept.map(({ target, seconds }) => `${target} ${seconds} s`).join(", ");
+  const note = `while Wayleave is away, what it allowed goes on for at most: ${each} (on_outage: keep)`;
+  return { ...summary, kept, notes: [...summary.notes, note] };
 }
 
 function modeOf(gateway: GatewayConfig): "native" | "call_out" {

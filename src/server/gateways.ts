@@ -12,6 +12,7 @@ import { createTokenCache } from "../credential/token-cache.ts";
 import { createDecisionPoint, type StandingPoint, type TokenVerdict } from "../gateway/decision-point.ts";
 import { createEnvoyCheck } from "../gateway/envoy/check.ts";
 import { createGatewayGuard, secretHash } from "../gateway/gateway-guard.ts";
+import { keepSecondsAt } from "../gateway/keep.ts";
 import { createLimits } from "../gateway/limits.ts";
 import { createNginxDialect } from "../gateway/nginx/dialect.ts";
 import type { GrpcMethods } from "../grpc/method.ts";
@@ -66,6 +67,7 @@ export function connectGateways(deps: {
     fingerprint: keys.fingerprint,
     newTraceparent,
     passesOn: passesOn(config),
+    keepMs: keepMs(config, deps.policy),
     onFault: deps.onFault,
     mintAssertion: (question, view, rule, transaction, now) => {
       const { operation } = question;
@@ -122,6 +124,16 @@ function askers({ gateways, trustDomain }: Config, kind: GatewayConfig["kind"]) 
 }
 
 const askerOf = ({ name, secret }: GatewayConfig) => ({ name, secretHashes: [secretHash(secret)] });
+
+/** NGINX alone repeats answers; what stands there without having been rendered for it keeps nothing. */
+function keepMs({ gateways }: Config, policy: () => Policy): (gateway: string, target: string) => number {
+  const keepers = new Map(gateways.flatMap((one) => (one.kind === "nginx" && one.njs ? [[one.name, one]] : [])));
+  return (gateway, target) => {
+    const keeper = keepers.get(gateway);
+    const onOutage = policy().targets.get(target)?.onOutage;
+    return keeper === undefined || onOutage === undefined ? 0 : keepSecondsAt(onOutage, keeper.keepAtMostMs) * 1000;
+  };
+}
 
 function passesOn({ gateways }: Config): (gateway: string, target: string) => boolean {
   const pairs = new Set(

@@ -32,6 +32,9 @@ export function brokerStatus(deps: {
       loaded_at: new Date(loadedAt).toISOString(),
       observed: targets.filter((target) => target.mode === "observe").map((target) => target.name),
       shared: targets.filter((target) => target.sharesRoutes).map((target) => target.name),
+      kept: targets.flatMap(({ name, onOutage }) =>
+        onOutage.keepSeconds > 0 ? [{ target: name, seconds: onOutage.keepSeconds }] : [],
+      ),
       ...(problem === undefined ? {} : { problem }),
       ...(sources === undefined ? {} : { sources }),
     },

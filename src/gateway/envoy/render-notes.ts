@@ -3,7 +3,7 @@ import { at, type CheckedSettings, type FrontedTarget, isLoopback } from "./sett
 
 /** What the reader must know and cannot see in the files. One sentence each. */
 export function renderNotes(settings: CheckedSettings): readonly string[] {
-  return [...gatewayNotes(settings), ...settings.targets.flatMap((target) => targetNotes(target))];
+  return [...gatewayNotes(settings), ...settings.targets.flatMap((target) => targetNotes(settings, target))];
 }
 
 function gatewayNotes(settings: CheckedSettings): string[] {
@@ -37,7 +37,7 @@ function gatewayNotes(settings: CheckedSettings): string[] {
   ];
 }
 
-function targetNotes(target: FrontedTarget): string[] {
+function targetNotes(settings: CheckedSettings, target: FrontedTarget): string[] {
   const { name, model, whole, native } = target;
   const label = `target ${name}`;
   const observed = model.mode === "observe" || model.observe.length > 0;
@@ -58,12 +58,16 @@ function targetNotes(target: FrontedTarget): string[] {
     ...model.unidentified.map(
       (route) => `${label}: ${route.pattern.source} (${at(route)}) passes without an identity (unidentified: pass).`,
     ),
-    ...(model.onOutage.keepSeconds > 0
-      ? [
-          `${label} says on_outage: keep. Native routes go on until what they know of ended sessions runs out; a question that nobody answers is refused.`,
-        ]
+    ...(model.onOutage.keepSeconds > 0 && model.mode === "enforce"
+      ? [`${label} says on_outage: keep. ${whatIsKept(settings)}`]
       : []),
   ];
+}
+
+function whatIsKept({ keepAtMostMs, revocationTtlMs }: CheckedSettings): string {
+  return keepAtMostMs === 0
+    ? "This gateway says on_outage: deny, so a question that nobody answers is refused."
+    : `Envoy goes on for revocation_ttl, ${revocationTtlMs / 1000} s, with tokens that still live.`;
 }
 
 function askedNote(label: string, { pattern, because, place }: AskedClause): string {

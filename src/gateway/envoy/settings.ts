@@ -1,6 +1,7 @@
 import { WayleaveError } from "../../core/errors.ts";
 import type { PolicyModel, TargetModel } from "../../policy/model.ts";
 import { type NativeTarget, nativePolicy } from "../../policy/native.ts";
+import { keepSecondsAt, refuseAnyKeep } from "../keep.ts";
 import { type Domains, domainsOf } from "./domains.ts";
 
 interface Address {
@@ -29,6 +30,10 @@ export interface EnvoyGatewaySettings {
   readonly brokerCaFile?: string;
   readonly revocation: "grpc" | "rest" | "file";
   readonly keyCacheMs: number;
+  /** How long a native one goes on without the broker. Default: 15 s. */
+  readonly revocationTtlMs?: number;
+  /** Longest it may keep to what was allowed while the broker is away, ms. */
+  readonly keepAtMostMs?: number;
   /** Gateways in front: then it takes their mutual TLS and the assertion in `Txn-Token`. Empty: it takes access tokens. */
   readonly behind: readonly string[];
   /** By target: the gateway behind this one, to which requests go on over mutual TLS with this gateway's SVID. */
@@ -56,7 +61,9 @@ export interface RenderInput {
 }
 
 /** The settings, checked, with every default filled in. */
-export interface CheckedSettings extends Omit<Required<EnvoyGatewaySettings>, "targets" | "grpc" | "tls"> {
+export interface CheckedSettings
+  extends Omit<Required<EnvoyGatewaySettings>, "targets" | "grpc" | "tls" | "keepAtMostMs"> {
+  readonly keepAtMostMs: number | undefined;
   readonly targets: readonly FrontedTarget[];
   readonly grpc: EnvoyGatewaySettings["grpc"];
   readonly tls: EnvoyGatewaySettings["tls"] | undefined;
@@ -100,6 +107,7 @@ export interface Broker {
 type Refuse = (what: string) => never;
 
 const maxStreamSeconds = 300;
+const defaultTtlMs = 15_000;
 
 /** Checks what the renderer relies on. Throws `render_refused`, naming the gateway, the one thing that is wrong, and the place in policy. */
 export function checkSettings(input: RenderInput): CheckedSettings {
@@ -123,6 +131,8 @@ export function checkSettings(input: RenderInput): CheckedSettings {
     grpc: gateway.grpc,
     tls: gateway.tls,
     passesOn: gateway.passesOn ?? {},
+    revocationTtlMs: gateway.revocationTtlMs ?? defaultTtlMs,
+    keepAtMostMs: gateway.keepAtMostMs,
     brokerCaFile: gateway.brokerCaFile ?? "/etc/ssl/certs/ca-certificates.crt",
     accessLog: gateway.accessLog ?? "/var/log/envoy/wayleave.log",
     directory: gateway.directory ?? "/etc/envoy/wayleave",
@@ -163,7 +173,31 @@ function fronted(
   const next = gateway.passesOn?.[asked];
   const whole = wholeReason(model, gateway, next);
   const domains = domainsOf(model, gateway.listen.port);
+  checkKeep(gateway, model, keepObstacle(gateway, { whole, domains, native: view }));
   return { name: asked, model, native: view, domains, whole, upstream, next };
+}
+
+/** What Envoy decides by itself goes on for `revocation_ttl`; of what it asks it keeps no answers. */
+function keepObstacle(
+  { behind, keepAtMostMs, revocationTtlMs = defaultTtlMs }: EnvoyGatewaySettings,
+  { whole, domains, native }: Pick<FrontedTarget, "whole" | "domains" | "native">,
+): string | undefined {
+  const asks = "and Envoy keeps no answers";
+  const [clause] = native.asked;
+  const keepMs = keepSecondsAt(native.model.onOutage, keepAtMostMs) * 1000;
+  if (whole !== undefined) return `every request to it is asked about (${whole}), ${asks}`;
+  if (domains.templated.length > 0) return `requests to ${domains.templated[0]} are asked about, ${asks}`;
+  if (clause !== undefined) {
+    const what = clause.pattern?.source ?? "every request";
+    return `${what} is asked about (${at(clause)}: ${clause.because}), ${asks}`;
+  }
+  if (behind.length > 0) return "it takes assertions, which nobody makes while Wayleave is away";
+  if (revocationTtlMs <= keepMs) return undefined;
+  return `what Envoy decides by itself goes on for revocation_ttl, ${revocationTtlMs / 1000} s, which is longer`;
+}
+
+function checkKeep(gateway: EnvoyGatewaySettings, model: TargetModel, obstacle: string | undefined): void {
+  if (obstacle !== undefined) refuseAnyKeep(gateway, model, obstacle);
 }
 
 /** Behind another gateway, proof and assertion are that gateway's business. */

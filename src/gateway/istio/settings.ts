@@ -1,5 +1,6 @@
 import { WayleaveError } from "../../core/errors.ts";
 import type { PolicyModel, TargetModel } from "../../policy/model.ts";
+import { refuseAnyKeep } from "../keep.ts";
 import { compare } from "./plan.ts";
 
 /** The workload behind one target. */
@@ -22,6 +23,8 @@ export interface IstioGatewaySettings {
   readonly namespace: string;
   readonly workloads: readonly IstioWorkload[];
   readonly meshTrustDomain: string;
+  /** 0 where an outage denies whatever the targets say. */
+  readonly keepAtMostMs?: number;
 }
 
 /** The settings, checked. */
@@ -85,6 +88,11 @@ function fronted(
     );
   }
   const provider = `wayleave-${gateway.name}-${name}`;
+  refuseAnyKeep(
+    gateway,
+    target,
+    "a sidecar keeps no answers, and what it decides by itself goes on until the token ends",
+  );
   if (!label.test(`${provider}-log`)) {
     return refuse(
       `target ${name} cannot be part of a name in Kubernetes: ${provider} must be at most 63 of a-z, 0-9 and -.`,

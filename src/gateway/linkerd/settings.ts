@@ -1,5 +1,6 @@
 import { WayleaveError } from "../../core/errors.ts";
 import type { PolicyModel, TargetModel } from "../../policy/model.ts";
+import { refuseAnyKeep } from "../keep.ts";
 
 /** The workload behind one target. */
 export interface LinkerdWorkload {
@@ -17,6 +18,8 @@ export interface LinkerdGatewaySettings {
   readonly namespace: string;
   readonly workloads: readonly LinkerdWorkload[];
   readonly meshTrustDomain: string;
+  /** 0 where the targets' `on_outage: keep` is not meant for it. */
+  readonly keepAtMostMs?: number;
 }
 
 export interface FrontedTarget {
@@ -47,6 +50,7 @@ export function checkSettings(gateway: LinkerdGatewaySettings, model: PolicyMode
         `target ${name} is of kind ${target.kind}, and Linkerd can front only http and mesh; take it out of targets.`,
       );
     }
+    refuseAnyKeep(gateway, target, "Linkerd never asks: it goes on for as long as a certificate lives");
     if (!label.test(`wayleave-${gateway.name}-${name}`)) {
       return refuse(
         `target ${name} cannot be part of a name in Kubernetes: at most 63 of a-z, 0-9 and - with the gateway's.`,

@@ -51,7 +51,9 @@ export function readNginxLine(line: string, gateway: EvidenceGateway): ReadLine 
 /** NGINX's own word for a client that left before the answer. */
 const clientGone = 499;
 
-function enforcedBy(cache: unknown): "cached" | "call_out" {
+/** `kept`: nobody answered, and an earlier answer stood in. */
+function enforcedBy(cache: unknown): "cached" | "kept" | "call_out" {
+  if (cache === "STALE") return "kept";
   return cache === "HIT" ? "cached" : "call_out";
 }
 

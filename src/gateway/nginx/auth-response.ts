@@ -4,7 +4,8 @@ import type { Answer } from "../decision-point.ts";
 
 /** What NGINX is told. Never a body; `headers` are well under 2 KB. */
 export interface AuthResponse {
-  readonly status: 200 | 401 | 403;
+  /** 503 where nothing was decided: to NGINX, as no answer. */
+  readonly status: 200 | 401 | 403 | 503;
   readonly headers: [name: string, value: string][];
 }
 
@@ -20,7 +21,7 @@ export interface Refusal {
 /** The answer to a question that was not decided: there is no record of it. */
 export function refusalResponse(refusal: Refusal): AuthResponse {
   return {
-    status: 403,
+    status: refusal.reason === "outage" ? 503 : 403,
     headers: [
       ["Content-Length", "0"],
       ["X-Accel-Expires", "0"],
@@ -39,7 +40,7 @@ export function answerResponse(answer: Answer, unstrippable: boolean): AuthRespo
   const through = answer.outcome !== "deny" && !unstrippable && fits(answer.assertion);
   const headers: [string, string][] = [
     ["Content-Length", "0"],
-    ["X-Accel-Expires", through ? cacheSeconds(answer) : "0"],
+    ...lifeOf(answer, through),
     ["X-Wayleave-Decision", through ? answer.outcome : refusedAs(answer)],
     ["X-Wayleave-Reason", through || answer.outcome === "deny" ? answer.reason : forcedReason(unstrippable)],
     ["X-Wayleave-Record", headerText(answer.record)],
@@ -52,6 +53,20 @@ export function answerResponse(answer: Answer, unstrippable: boolean): AuthRespo
   return { status: 200, headers };
 }
 
+/**
+ * How long NGINX may repeat it. What may be kept is always expired, so that it is asked for anew each time, and used only when
+ * no answer comes, until a second (RFC 5861 §4) before its time: NGINX adds `stale-if-error` to the time it expired, which is
+ * here that of 1970, so that its clock decides. A refusal takes the place of what was kept before.
+ */
+function lifeOf(answer: Answer, through: boolean): [string, string][] {
+  if (answer.keepUntil === undefined) return [["X-Accel-Expires", through ? cacheSeconds(answer) : "0"]];
+  const until = through && answer.keepUntil > 0 ? Math.floor(answer.keepUntil / 1000) - 2 : 0;
+  return [
+    ["X-Accel-Expires", "@1"],
+    ["Cache-Control", `stale-if-error=${until}`],
+  ];
+}
+
 function addIdentity(headers: [string, string][], answer: Answer): void {
   if (answer.subject !== undefined) headers.push(["X-Wayleave-Subject", headerText(answer.subject)]);
   if (answer.session !== undefined) headers.push(["X-Wayleave-Session", headerText(answer.session)]);
@@ -62,7 +77,8 @@ function addIdentity(headers: [string, string][], answer: Answer): void {
 function denial(headers: [string, string][], answer: Answer): AuthResponse {
   if (answer.retryAfterSeconds !== undefined)
     headers.push(["Retry-After", String(Math.ceil(answer.retryAfterSeconds))]);
-  if (!answer.unauthenticated || answer.reason === "outage") return { status: 403, headers };
+  if (refusedAs(answer) === "outage") return { status: 503, headers };
+  if (!answer.unauthenticated) return { status: 403, headers };
   headers.push(["WWW-Authenticate", challenge(answer.reason)]);
   return { status: 401, headers };
 }

@@ -294,9 +294,9 @@ test.each<{ what: string; point: DecisionPoint; status: number; expected: Readon
     expected: { "X-Wayleave-Decision": "deny", "Retry-After": "13" },
   },
   {
-    what: "an outage: 403 that says so, even where there was no token",
+    what: "an outage: 503 that says so, even where there was no token",
     point: always({ outcome: "deny", reason: "outage", unauthenticated: true }),
-    status: 403,
+    status: 503,
     expected: { "X-Wayleave-Decision": "outage", "X-Wayleave-Reason": "outage" },
   },
   {
@@ -306,14 +306,32 @@ test.each<{ what: string; point: DecisionPoint; status: number; expected: Readon
         throw new Error("broken");
       },
     },
-    status: 403,
+    status: 503,
     expected: { "X-Wayleave-Decision": "outage", "X-Wayleave-Reason": "outage" },
   },
   {
     what: "an assertion too large for NGINX: outage",
     point: always({ assertion: "a".repeat(4000) }),
-    status: 403,
+    status: 503,
     expected: { "X-Wayleave-Decision": "outage", "X-Wayleave-Reason": "outage" },
+  },
+  {
+    what: "an allow that may be kept: asked for anew each time, and stale only until a second before its time",
+    point: always({ keepUntil: 1_795_290_641_900, cacheSeconds: 2 }),
+    status: 200,
+    expected: { "X-Accel-Expires": "@1", "Cache-Control": "stale-if-error=1795290639" },
+  },
+  {
+    what: "a refusal where something may be kept: it takes that one's place, and is never stale",
+    point: always({ outcome: "deny", reason: "session_ended", unauthenticated: true, keepUntil: 0 }),
+    status: 401,
+    expected: { "X-Accel-Expires": "@1", "Cache-Control": "stale-if-error=0" },
+  },
+  {
+    what: "an allow that nothing is kept of: neither cached nor stale",
+    point: always({ keepUntil: 0, cacheSeconds: 2 }),
+    status: 200,
+    expected: { "X-Accel-Expires": "@1", "Cache-Control": "stale-if-error=0" },
   },
   {
     what: "an observed denial: 200 would_deny, never cached",

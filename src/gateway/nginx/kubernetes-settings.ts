@@ -1,5 +1,6 @@
 import { WayleaveError } from "../../core/errors.ts";
 import type { CompiledTarget, Policy } from "../../policy/policy.ts";
+import { refuseAnyKeep } from "../keep.ts";
 
 /** What stands behind a target in the cluster. */
 export interface KubernetesService {
@@ -16,6 +17,8 @@ export interface KubernetesSettings {
   readonly namespace: string;
   /** By target; absent: a service of the target's name, port 80. */
   readonly services: Readonly<Record<string, KubernetesService>>;
+  /** 0 where an outage denies whatever the targets say. */
+  readonly keepAtMostMs?: number;
 }
 
 const label = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/;
@@ -38,7 +41,11 @@ export function kubernetesTargets(settings: KubernetesSettings, policy: Policy):
   const names = [...new Set(settings.targets)].toSorted();
   const stray = Object.keys(settings.services).find((name) => !names.includes(name));
   if (stray !== undefined) refuse(`a service is given for ${JSON.stringify(stray)}, which it does not front.`);
-  return names.map((name) => frontable(policy.targets.get(name), name, refuse));
+  return names.map((name) => {
+    const target = frontable(policy.targets.get(name), name, refuse);
+    refuseAnyKeep(settings, target, "a controller keeps no answers");
+    return target;
+  });
 }
 
 function frontable(target: CompiledTarget | undefined, name: string, refuse: Refuse): CompiledTarget {

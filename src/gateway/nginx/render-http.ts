@@ -1,6 +1,8 @@
 import type { CompiledTarget } from "../../policy/policy.ts";
 import type { Argument, Statement } from "./nginx-config.ts";
 import { block, directive, variable } from "./nginx-config.ts";
+import { breakglassUpstream } from "./render-breakglass.ts";
+import { keepHttp } from "./render-keep.ts";
 import type { CheckedSettings } from "./settings.ts";
 
 /** Answers of the decision point, as variables that exist (empty) in every server, so that the log format can name them. */
@@ -33,12 +35,17 @@ export function renderHttp(settings: CheckedSettings): Statement[] {
         directive("keepalive_timeout", "60s"),
       ],
     ),
+    ...breakglassUpstream(settings),
     { comment: "Empty until the decision is known." },
     ...decisionVariables.map((name) => block("map", ["", variable(name)], [directive("default", "")])),
     ...derived,
     ...(settings.targets.some(observed) ? observation : []),
     ...logFormat(settings),
+    ...(settings.cached || settings.keeps
+      ? [directive("js_import", "wayleave", "from", `${settings.directory}/wayleave.js`)]
+      : []),
     ...(settings.cached ? cache(settings) : []),
+    ...keepHttp(settings),
   ];
 }
 
@@ -53,7 +60,10 @@ const derived: readonly Statement[] = [
   block(
     "map",
     [variable("wayleave_cache"), variable("wayleave_traceparent")],
-    [directive("default", variable("wayleave_new_traceparent")), directive("HIT", variable("http_traceparent"))],
+    [
+      directive("default", variable("wayleave_new_traceparent")),
+      directive("~^(HIT|STALE)$", variable("http_traceparent")),
+    ],
   ),
   block(
     "map",
@@ -62,16 +72,19 @@ const derived: readonly Statement[] = [
   ),
   {
     comment:
-      "Who refused: Wayleave, with a record; Wayleave, because the question itself was wrong; or NGINX's own rules.",
+      "Who refused: Wayleave, with a record; Wayleave, because the question itself was wrong; the break-glass responder; or\nNGINX's own rules.",
   },
   block(
     "map",
-    [[variable("wayleave_decision"), ":", variable("wayleave_record")], variable("wayleave_refused_by")],
+    [
+      [variable("wayleave_decision"), ":", variable("wayleave_record"), ":", variable("wayleave_reason")],
+      variable("wayleave_refused_by"),
+    ],
     [
       directive("default", "gateway"),
-      directive("~^outage:", "outage"),
-      directive("~^deny:.", "wayleave"),
-      directive("deny:", "question"),
+      directive("~^deny::breakglass_", "breakglass"),
+      directive("~^deny::", "question"),
+      directive("~^deny:", "wayleave"),
     ],
   ),
   { comment: "Queries can hold secrets: the log has only the path, raw." },
@@ -149,7 +162,6 @@ function logFormat(settings: CheckedSettings): Statement[] {
 function cache(settings: CheckedSettings): Statement[] {
   return [
     { comment: "Decisions that Wayleave marked as repeatable. The key is a hash: no token is ever in a cache file." },
-    directive("js_import", "wayleave", "from", `${settings.directory}/wayleave.js`),
     directive("js_set", variable("wayleave_cache_key"), "wayleave.cacheKey"),
     directive(
       "proxy_cache_path",
@@ -162,27 +174,3 @@ function cache(settings: CheckedSettings): Statement[] {
     ),
   ];
 }
-
-/**
- * The njs module behind `$wayleave_cache_key`. Everything that could change the answer is in the key: each header except
- * the few that no decision and no check of the dialect looks at.
- */
-export const cacheKeyModule = `import crypto from "crypto";
-
-const irrelevant = /^(accept|accept-encoding|accept-language|cache-control|content-length|content-type|cookie|if-[a-z-]+|origin|pragma|range|referer|traceparent|tracestate|user-agent|x-request-id)$/;
-
-/** SHA-256 over target, method, host, raw URI and every header line that matters, each length-prefixed. */
-function cacheKey(r) {
-    const v = r.variables;
-    const parts = [r.uri, v.request_method, v.host, v.request_uri];
-    r.rawHeadersIn.forEach((line) => {
-        const name = line[0].toLowerCase();
-        if (!irrelevant.test(name)) parts.push(name, line[1]);
-    });
-    const hash = crypto.createHash("sha256");
-    parts.forEach((part) => hash.update(part.length + ":" + part));
-    return hash.digest("hex");
-}
-
-export default { cacheKey };
-`;

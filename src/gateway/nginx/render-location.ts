@@ -1,8 +1,10 @@
 import type { CompiledTarget } from "../../policy/policy.ts";
 import { forwardedHeaders, identityHeaders, originalHeaders, overrideHeaders, spellings } from "./header-names.ts";
+import { keptSeconds } from "./keep-settings.ts";
 import type { Argument, Directive, Statement, Variable } from "./nginx-config.ts";
 import { directive, variable } from "./nginx-config.ts";
 import { observed } from "./render-http.ts";
+import { keepNoted } from "./render-keep.ts";
 import type { CheckedSettings } from "./settings.ts";
 
 /** Where each variable of the decision comes from: a header of the answer. */
@@ -68,6 +70,7 @@ export function renderLocation(settings: CheckedSettings, target: CompiledTarget
     ...answers.map(([name, header]) =>
       directive("auth_request_set", variable(name), answerSource(target, name, header)),
     ),
+    ...(keptSeconds(settings, target) > 0 ? [keepNoted] : []),
     directive("error_page", "401", "=", "@wayleave_unauthenticated"),
     directive("error_page", "403", "=", "@wayleave_denied"),
     directive("error_page", "500", "=", "@wayleave_outage"),

@@ -1,8 +1,11 @@
 import type { CompiledTarget } from "../../policy/policy.ts";
 import { identityHeaders } from "./header-names.ts";
+import { keptSeconds } from "./keep-settings.ts";
 import type { Argument, Directive, Statement, Variable } from "./nginx-config.ts";
 import { block, directive, variable } from "./nginx-config.ts";
+import { breakglassLocation, breakglassLocations } from "./render-breakglass.ts";
 import { observed } from "./render-http.ts";
+import { keepAnswers } from "./render-keep.ts";
 import type { CheckedSettings } from "./settings.ts";
 
 /** What belongs in each `server { }` with protected locations: where NGINX asks, and what a refused client is told. */
@@ -13,13 +16,14 @@ export function renderServer(settings: CheckedSettings): Statement[] {
     },
     ...settings.targets.map((target) => authLocation(settings, target)),
     { comment: "No usable answer from Wayleave. A page for errors that the server has must never stand in for one." },
-    block("location", ["@wayleave_no_answer"], [directive("return", "500")]),
+    block("location", [noAnswer], [directive("return", "500")]),
     ...(settings.targets.some(observed)
       ? [
           { comment: "The same for observed targets, which nothing may stop." },
           block("location", ["@wayleave_observed"], [directive("return", "204")]),
         ]
       : []),
+    ...breakglassLocations(settings, (target) => trustedHeaders(settings, target)),
     ...denials(settings),
   ];
 }
@@ -43,13 +47,8 @@ function authLocation(settings: CheckedSettings, target: CompiledTarget): Direct
       directive("proxy_send_timeout", "2s"),
       directive("proxy_read_timeout", "3s"),
       { comment: "Nothing the surrounding server says about errors, caches and redirects may change an answer." },
-      directive("proxy_intercept_errors", observed(target) ? "on" : "off"),
-      directive(
-        "error_page",
-        ...["500", "502", "503", "504"],
-        "=",
-        observed(target) ? "@wayleave_observed" : "@wayleave_no_answer",
-      ),
+      directive("proxy_intercept_errors", whenSilent(settings, target) === noAnswer ? "off" : "on"),
+      directive("error_page", "500", "502", "503", "504", "=", whenSilent(settings, target)),
       directive(
         "proxy_ignore_headers",
         "X-Accel-Redirect",
@@ -57,12 +56,24 @@ function authLocation(settings: CheckedSettings, target: CompiledTarget): Direct
         "X-Accel-Buffering",
         "X-Accel-Charset",
       ),
-      ...(settings.cached ? cached : [directive("proxy_cache", "off")]),
+      ...(keptSeconds(settings, target) > 0
+        ? keepAnswers
+        : settings.cached
+          ? cached
+          : [directive("proxy_cache", "off")]),
       ...trustedHeaders(settings, target),
       { comment: "The gateway's secret, in a file only NGINX's master process can read." },
       directive("include", settings.secretFile),
     ],
   );
+}
+
+const noAnswer = "@wayleave_no_answer";
+
+/** Where a question goes on that Wayleave did not answer. */
+function whenSilent(settings: CheckedSettings, target: CompiledTarget): string {
+  if (observed(target)) return "@wayleave_observed";
+  return settings.breakglass === undefined ? noAnswer : breakglassLocation(target.name);
 }
 
 function tls(settings: CheckedSettings): Directive[] {
@@ -144,6 +155,7 @@ const misconfigured: Text = [
   "Wayleave refused the question of this gateway, so there is no record. The operator of the gateway can mend it.",
 ];
 const elsewhere: Text = ["The gateway itself refused this request; Wayleave was not asked."];
+const brokenGlass: Text = ["The break-glass token was refused while Wayleave was away."];
 const away: Text = ["Wayleave could not decide. This is an outage, not a refusal: try again."];
 
 /** What a client is told, by status. The words say who refused: Wayleave, the gateway's own rules, or nobody (an outage). */
@@ -163,7 +175,7 @@ const denials = (settings: CheckedSettings): readonly Statement[] => [
     [
       ...told(settings),
       retryAfter,
-      when("wayleave_refused_by", "outage", problem(503, "Service Unavailable", ["outage"], away)),
+      when("wayleave_refused_by", "breakglass", problem(403, "Forbidden", reason, brokenGlass)),
       when("wayleave_refused_by", "gateway", problem(403, "Forbidden", ["gateway_refused"], elsewhere)),
       when("wayleave_refused_by", "question", problem(403, "Forbidden", reason, misconfigured)),
       when("wayleave_reason", "limit_exceeded", problem(429, "Too Many Requests", reason, explained)),

@@ -17,13 +17,10 @@ const policy = fakePolicy([
   { name: "review", mode: "observe", hosts: ["${environment.slug}.review.acme.example"] },
   { name: "db", kind: "secret", hosts: [] },
   { name: "ledger", kind: "mesh", hosts: [] },
+  { name: "chat", streams: true, sharesRoutes: true, proof: "required", assertion: "required" },
   {
-    name: "chat",
-    streams: true,
-    sharesRoutes: true,
-    onOutage: { keepSeconds: 60 },
-    proof: "required",
-    assertion: "required",
+    name: "deploys",
+    onOutage: { keepSeconds: 60, place: { file: "policy/shop.yaml", line: 9, column: 7, length: 4 } },
   },
 ]);
 
@@ -57,6 +54,16 @@ describe("refuses, naming the clause", () => {
     { what: "a mesh target", settings: { targets: ["ledger"] }, words: /target ledger is of kind mesh/ },
     { what: "a target that policy does not have", settings: { targets: ["biling"] }, words: /no target "biling"/ },
     { what: "no targets", settings: { targets: [] }, words: /fronts no target/ },
+    {
+      what: "a keep without njs",
+      settings: { targets: ["deploys"] },
+      words: /target deploys says on_outage: keep 60s \(policy\/shop.yaml:9\).*njs/,
+    },
+    {
+      what: "a keep in front of a gateway that wants assertions",
+      settings: { targets: ["deploys"], njs: true, behind: { deploys: "inner-1" } },
+      words: /wants an assertion/,
+    },
     { what: "a cache without njs", settings: { cacheSeconds: 2 }, words: /njs/ },
     { what: "a cache of a minute", settings: { cacheSeconds: 60, njs: true }, words: /1 or 2 seconds/ },
     { what: "a name that is syntax", settings: { name: "a; return 200" }, words: /its name/ },
@@ -68,7 +75,10 @@ describe("refuses, naming the clause", () => {
     { what: "a path with a line break", settings: { secretFile: "/etc/x\nreturn 200;" }, words: /control character/ },
   ])("$what", ({ settings, words }) => {
     expect(() => golden(settings)).toThrow(
-      expect.objectContaining({ code: "render_refused", message: expect.stringMatching(words) }),
+      expect.objectContaining({
+        code: expect.stringMatching(/^(render_refused|keep_unsupported)$/),
+        message: expect.stringMatching(words),
+      }),
     );
   });
 

@@ -1,7 +1,9 @@
 import { WayleaveError } from "../../core/errors.ts";
 import type { CompiledTarget, Policy } from "../../policy/policy.ts";
+import { keptSeconds } from "./keep-settings.ts";
 import { directive, printNginx } from "./nginx-config.ts";
-import { cacheKeyModule, renderHttp } from "./render-http.ts";
+import { njsModule } from "./njs-module.ts";
+import { renderHttp } from "./render-http.ts";
 import { renderLocation } from "./render-location.ts";
 import { renderProbes } from "./render-probes.ts";
 import { renderServer } from "./render-server.ts";
@@ -36,10 +38,10 @@ export function renderNginx(input: { readonly gateway: NginxGatewaySettings; rea
       ...settings.targets.map((target) =>
         file(`wayleave-location-${target.name}.conf`, printNginx(renderLocation(settings, target))),
       ),
-      ...(settings.cached ? [file("wayleave.js", cacheKeyModule)] : []),
+      ...(settings.cached || settings.keeps ? [file("wayleave.js", njsModule(settings.keeps))] : []),
       file("wayleave-probes.sh", renderProbes(settings, input.policy), 0o755),
     ],
-    notes: [...gatewayNotes(settings), ...settings.targets.flatMap(targetNotes)],
+    notes: [...gatewayNotes(settings), ...settings.targets.flatMap((target) => targetNotes(settings, target))],
   };
 }
 
@@ -69,6 +71,11 @@ function gatewayNotes(settings: CheckedSettings): string[] {
           `Requests go on over mutual TLS with svid.pem, svid.key and bundle.pem in ${settings.directory}: keep them fresh with wayleave svid fetch --gateway ${settings.name} --out ${settings.directory} --follow.`,
         ]
       : []),
+    ...(settings.breakglass === undefined
+      ? []
+      : [
+          `While Wayleave gives no answer, ${settings.breakglass} is asked: run wayleave breakglass serve --gateway ${settings.name} beside this NGINX. Who it lets through has no assertion and no session.`,
+        ]),
     ...(settings.cached
       ? [
           "The decision cache is on: a session's end is seen up to 2 s later where Wayleave marked the decision as repeatable.",
@@ -77,7 +84,8 @@ function gatewayNotes(settings: CheckedSettings): string[] {
   ];
 }
 
-function targetNotes(target: CompiledTarget): string[] {
+function targetNotes(settings: CheckedSettings, target: CompiledTarget): string[] {
+  const kept = keptSeconds(settings, target);
   const name = `target ${target.name}`;
   return [
     ...(target.mode === "observe"
@@ -91,10 +99,13 @@ function targetNotes(target: CompiledTarget): string[] {
           `${name} has operations with stream: true. NGINX cannot end an open stream, so it never forwards Upgrade; front them by the Wayleave proxy.`,
         ]
       : []),
-    ...(target.onOutage.keepSeconds > 0
+    ...(kept > 0
       ? [
-          `${name} says on_outage: keep. That holds while Wayleave answers; when NGINX cannot reach it at all, requests get 503.`,
+          `${name} says on_outage: keep. While Wayleave does not answer, a request that it allowed within the last ${kept} s goes on; a session that ended since, of which this gateway did not hear, does too. Decisions on it are not cached otherwise.`,
         ]
+      : []),
+    ...(kept === 0 && target.onOutage.keepSeconds > 0 && target.mode === "enforce"
+      ? [`${name} says on_outage: keep, and this gateway on_outage: deny: an outage denies here.`]
       : []),
   ];
 }

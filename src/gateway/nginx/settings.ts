@@ -1,5 +1,6 @@
 import { WayleaveError } from "../../core/errors.ts";
 import type { CompiledTarget, Policy } from "../../policy/policy.ts";
+import { checkKeep, keptSeconds } from "./keep-settings.ts";
 
 /** One NGINX of the inventory, as `render` needs it. Paths are absolute, on the machine that NGINX runs on. */
 export interface NginxGatewaySettings {
@@ -23,13 +24,22 @@ export interface NginxGatewaySettings {
   readonly behind?: Readonly<Record<string, string>>;
   /** This NGINX has the njs module loaded. */
   readonly njs?: boolean;
+  /** Longest it may keep answers while the broker is away, ms, whatever its targets say. */
+  readonly keepAtMostMs?: number;
+  /** Where `wayleave breakglass serve` listens, which is asked while Wayleave gives no answer: `host:port`. */
+  readonly breakglass?: string;
 }
 
 /** The settings, checked, with every default filled in. */
-export interface CheckedSettings extends Required<Omit<NginxGatewaySettings, "targets" | "cacheSeconds" | "njs">> {
+export interface CheckedSettings
+  extends Required<Omit<NginxGatewaySettings, "targets" | "cacheSeconds" | "njs" | "keepAtMostMs" | "breakglass">> {
   readonly targets: readonly CompiledTarget[];
   readonly broker: Broker;
   readonly cached: boolean;
+  /** Some target is kept during an outage. */
+  readonly keeps: boolean;
+  readonly keepAtMostMs?: number;
+  readonly breakglass?: string;
 }
 
 export interface Broker {
@@ -58,20 +68,25 @@ export function checkSettings(gateway: NginxGatewaySettings, policy: Policy): Ch
     );
   }
   const directory = gateway.directory ?? "/etc/nginx/wayleave";
+  const targets = [...new Set(gateway.targets)]
+    .toSorted()
+    .map((target) => frontable(policy.targets.get(target), target, refuse));
+  for (const target of targets) checkKeep(gateway, target);
   return {
     name: gateway.name,
     brokerUrl: gateway.brokerUrl,
     broker: parseBroker(gateway.brokerUrl) ?? refuse("brokerUrl must be http://host:port, https://host or unix:/path."),
     brokerCa: gateway.brokerCa ?? "/etc/ssl/certs/ca-certificates.crt",
     secretFile: gateway.secretFile,
-    targets: [...new Set(gateway.targets)]
-      .toSorted()
-      .map((target) => frontable(policy.targets.get(target), target, refuse)),
+    targets,
     directory,
     accessLog: gateway.accessLog ?? "/var/log/nginx/wayleave.log",
     cachePath: gateway.cachePath ?? "/var/cache/nginx/wayleave",
     behind: gateway.behind ?? {},
     cached: gateway.cacheSeconds !== undefined,
+    keeps: targets.some((target) => keptSeconds(gateway, target) > 0),
+    ...(gateway.keepAtMostMs === undefined ? {} : { keepAtMostMs: gateway.keepAtMostMs }),
+    ...(gateway.breakglass === undefined ? {} : { breakglass: gateway.breakglass }),
   };
 }
 
