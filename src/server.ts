@@ -6,6 +6,7 @@ import packageJson from "../package.json" with { type: "json" };
 import { createApp } from "./api/app.ts";
 import { authzHandler } from "./api/authz.ts";
 import { evaluationRoutes } from "./api/authzen.ts";
+import { breakglassRoutes } from "./api/breakglass.ts";
 import { clientRoutes } from "./api/client.ts";
 import type { StatusResponse } from "./api/contract.ts";
 import { discoveryRoutes } from "./api/discovery.ts";
@@ -28,6 +29,7 @@ import { createProofVerifier } from "./credential/proof.ts";
 import { keptAt } from "./gateway/keep.ts";
 import { createRefusalRecords } from "./gateway/refusal-records.ts";
 import type { Policy } from "./policy/policy.ts";
+import { type BreakglassServices, connectBreakglass } from "./server/breakglass.ts";
 import { connectCauses, refuseImpossibleEvents } from "./server/events.ts";
 import { connectEvidence } from "./server/evidence.ts";
 import { connectGatewayFeed } from "./server/gateway-feed.ts";
@@ -135,6 +137,7 @@ async function serve(
   const parts = await connectParts(config, options, policies, keys, state);
   const { surface, gateways, feed, evidence, spiffe, messaging, onRefused, onFault } = parts;
   const { recorder } = state;
+  const breakglass = connectBreakglass({ config, clock, recorder, records: state.records, onRefused, log });
   const people = await connectPeople({
     config,
     clock,
@@ -146,12 +149,12 @@ async function serve(
   const operatorSide = [
     operatorRoutes(surface.operator),
     keyRoutes(keyOperation(keys, config, clock)),
-    gatewayListRoutes({ gateways: () => ({ policy: parts.policy().version, gateways: feed.reports.list() }) }),
+    gatewayListRoutes({ gateways: () => gatewaysResponse({ ...parts, breakglass }) }),
     verifyRoutes(evidence.verify),
     projectIdRoutes(surface.projectId),
     ...messaging.operatorRoutes,
   ];
-  const open = await publicApp(config, log, keys, state, parts, people.remote(operatorSide));
+  const open = await publicApp(config, log, keys, state, { ...parts, breakglass }, people.remote(operatorSide));
   const operator = createApp({ log, behindProxy: false, routes: [people.local(operatorSide)] });
   await recorder.append([{ kind: "broker.started", data: { version, policy: parts.policy().version } }]);
   const adminSocket = join(config.dataDir, "admin.sock");
@@ -271,6 +274,12 @@ async function connectParts(
   };
 }
 
+type Parts = Awaited<ReturnType<typeof connectParts>> & { readonly breakglass: BreakglassServices };
+
+async function gatewaysResponse({ policy, feed, breakglass }: Pick<Parts, "policy" | "feed" | "breakglass">) {
+  return { policy: policy().version, gateways: feed.reports.list(), breakglass: await breakglass.inForce() };
+}
+
 function policyForGateways(policy: () => Policy) {
   return {
     policy: () => policy().version,
@@ -326,7 +335,7 @@ async function publicApp(
   log: Logger,
   keys: BrokerKeys,
   state: BrokerState,
-  { surface, gateways, feed, evidence, spiffe, messaging }: Awaited<ReturnType<typeof connectParts>>,
+  { surface, gateways, feed, evidence, breakglass, spiffe, messaging }: Parts,
   operatorSide: FastifyPluginAsync,
 ): Promise<FastifyInstance> {
   const clientScript = await readFile(new URL("../packaging/client/wayleave.sh", import.meta.url), "utf8");
@@ -346,6 +355,7 @@ async function publicApp(
       gatewayDiscoveryRoutes(feed),
       evaluationRoutes(gateways.evaluation),
       gatewayLogRoutes(evidence.gatewayLog),
+      breakglassRoutes(breakglass.routes),
       discoveryRoutes({
         issuerUrl: config.issuer,
         accessTokenJwks: accessToken.jwks,

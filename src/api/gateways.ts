@@ -17,7 +17,7 @@ export function gatewayDiscoveryRoutes(deps: { readonly discovery: Pick<Refusals
 }
 
 /** What each gateway enforces: on the operator's socket. */
-export function gatewayListRoutes(deps: { gateways(): GatewaysResponse }) {
+export function gatewayListRoutes(deps: { gateways(): GatewaysResponse | Promise<GatewaysResponse> }) {
   return async (app: FastifyInstance): Promise<void> => {
     app.setErrorHandler(problem);
     app.get("/v1/gateways", async () => deps.gateways());

@@ -4,6 +4,7 @@ import { issuerTypes } from "../core/identity.ts";
 import { recordIdPattern } from "../core/ids.ts";
 import type { AuditRecord, EventData, RecordKind } from "../core/record.ts";
 import { endReasons } from "../core/session.ts";
+import { breakglassDataSchemas } from "./breakglass-record-schema.ts";
 import { eventDataSchemas } from "./event-record-schema.ts";
 import { natsDataSchemas } from "./nats-record-schema.ts";
 import { operatorDataSchemas } from "./operator-record-schema.ts";
@@ -221,6 +222,7 @@ export const dataSchemas = {
   ...natsDataSchemas,
   ...eventDataSchemas,
   ...operatorDataSchemas,
+  ...breakglassDataSchemas,
   "audit.reserved": z.strictObject({ upto: count }),
   "audit.gap": z.strictObject({ after_seq: count, at_most: count }),
 } satisfies { readonly [K in RecordKind]: z.ZodType<EventData[K]> };

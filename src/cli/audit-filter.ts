@@ -72,6 +72,11 @@ function words(record: AuditRecord): readonly [kind: string, ...rest: readonly s
     case "exchange.refused":
     case "webhook.refused":
       return [record.kind, record.data.code];
+    case "breakglass.used": {
+      const { outcome, operation, gateway, reason, approvers = [] } = record.data;
+      const who = outcome === "allow" ? `signed by ${approvers.join(" and ")}` : reason;
+      return [record.kind, `${outcome} ${operation}`, `at ${gateway}, ${who}`];
+    }
     case "gateway.refused":
     case "svid.refused":
       return [record.kind, record.data.code, record.data.gateway ?? ""];

@@ -1,6 +1,11 @@
 import { auditList } from "./audit-list.ts";
 import { auditShow } from "./audit-show.ts";
 import { auditTail } from "./audit-tail.ts";
+import { breakglassKey } from "./breakglass-key.ts";
+import { breakglassRequest } from "./breakglass-request.ts";
+import { breakglassServe } from "./breakglass-serve.ts";
+import { breakglassSign } from "./breakglass-sign.ts";
+import { breakglassUse } from "./breakglass-use.ts";
 import type { CliCommand } from "./command.ts";
 import { configCheck } from "./config-check.ts";
 import { configSchema } from "./config-schema.ts";
@@ -97,6 +102,11 @@ export const commands: readonly CliCommand[] = [
   keyActivate,
   keyRetire,
   keyRevoke,
+  breakglassKey,
+  breakglassRequest,
+  breakglassSign,
+  breakglassUse,
+  breakglassServe,
   svidFetch,
   svidShow,
   eventsList,
@@ -115,6 +125,7 @@ export const nouns: Readonly<Record<string, string>> = {
   gateway: "see what each gateway enforces, and follow its log",
   session: "look at sessions, and end them",
   key: "rotate and revoke the keys that sign",
+  breakglass: "open targets by two people's signatures while the broker is away",
   svid: "get and look up certificates of the trust domain",
   nats: "get what a job connects to NATS with",
   events: "messages that wait to start a pipeline, and those that could not",

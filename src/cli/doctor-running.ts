@@ -1,4 +1,5 @@
 import type { KeySummary } from "../api/contract.ts";
+import type { BreakglassInForce } from "../core/breakglass-record.ts";
 import { type Check, type DoctorFacts, type Finding, fail, note, warn } from "./doctor-facts.ts";
 
 const seconds = (ms: number): string => `${Math.abs(Math.round(ms / 1000))} s`;
@@ -44,6 +45,12 @@ export const runningChecks: readonly Check[] = [
     looks: "the policy version that each gateway reports against the one in force",
     needs: "a running broker",
     run: ({ inventory }) => (inventory === undefined ? undefined : policyVersions(inventory)),
+  },
+  {
+    name: "breakglass",
+    looks: "break-glass that was used and is not over",
+    needs: "a running broker",
+    run: ({ inventory }) => inventory && (inventory.breakglass ?? []).map(inForce),
   },
   {
     name: "outage_keep",
@@ -137,6 +144,13 @@ function keyWindow(key: KeySummary, now: number): readonly Finding[] {
     ];
   }
   return [];
+}
+
+function inForce({ id, approvers, targets, reason, ends_at, uses }: BreakglassInForce): Finding {
+  return warn(
+    `${id}, signed by ${approvers.join(" and ")}, opens ${targets.join(", ")} until ${ends_at} whenever the broker is away (${uses} used): ${reason}`,
+    "stop wayleave breakglass serve beside the gateway, if that is too long; see wayleave audit list --kind breakglass.used",
+  );
 }
 
 function keptTargets({ name, kept = [] }: NonNullable<DoctorFacts["inventory"]>["gateways"][number]) {

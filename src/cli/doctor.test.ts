@@ -96,6 +96,15 @@ const keys = (...list: NonNullable<DoctorFacts["keys"]>["keys"]): DoctorFacts =>
   ...healthy,
   keys: { keys: list, gateways: [] },
 });
+const glass = {
+  id: "bg_0123456789abcdef",
+  reason: "the broker's disk died",
+  targets: ["billing"],
+  gateways: ["edge-1"],
+  approvers: ["dana", "kim"],
+  ends_at: "2026-11-24T10:30:00.000Z",
+  uses: 2,
+};
 const gateway = (more: object): DoctorFacts => ({
   ...healthy,
   inventory: { policy: "41c0aa", gateways: [{ ...envoy, acknowledged_seconds: 1, ...more }] },
@@ -162,6 +171,12 @@ const broken: readonly (readonly [check: string, why: string, level: Finding["le
   ["refusals_fresh", "refusals that were refused", "fail", gateway({ nodes: [{ ...node, refused: "unknown field" }] })],
   ["policy_current", "an older policy", "fail", gateway({ policy: "older" })],
   ["policy_current", "a policy nobody knows", "warn", gateway({ policy: "unknown" })],
+  [
+    "breakglass",
+    "glass that is broken still",
+    "warn",
+    { ...healthy, inventory: { policy: "41c0aa", gateways: [], breakglass: [glass] } },
+  ],
   ["outage_keep", "something kept", "note", gateway({ kept: [{ target: "billing", seconds: 60 }] })],
   ["log_arrives", "no line at all", "fail", lines({ decidedAt: now - 120_000 })],
   ["log_arrives", "lines that stopped", "fail", lines({ decidedAt: now - 120_000, lastAt: now - 600_000 })],

@@ -1,4 +1,5 @@
 import type { GatewaySummary, GatewaysResponse } from "../gateway/gateway-summary.ts";
+import { breakglassText } from "./breakglass-text.ts";
 import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { connectOperator } from "./operator.ts";
@@ -18,10 +19,11 @@ export const gatewayList: CliCommand = {
     const operator = await connectOperator(io, input);
     try {
       const answer = await operator.get<GatewaysResponse>("/v1/gateways");
-      const { gateways } = answer;
+      const { gateways, breakglass = [] } = answer;
       if (input.flag("json")) printJson(io, answer);
       else if (gateways.length === 0) io.stdout.write("no gateways: list them under `gateways` in the configuration\n");
       else io.stdout.write(report(io, gateways));
+      if (!input.flag("json")) io.stdout.write(breakglassText(painter(io, io.stdout), breakglass));
       return 0;
     } finally {
       await operator.close();

@@ -1,7 +1,8 @@
 import { chmodSync, existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { GatewayConfig, NginxGatewayConfig } from "../config/config.ts";
+import type { Config, GatewayConfig, NginxGatewayConfig } from "../config/config.ts";
 import { WayleaveError } from "../core/errors.ts";
+import { approversOf } from "../gateway/breakglass/signature.ts";
 import type { LintTarget } from "../gateway/nginx/lint.ts";
 import { type CliCommand, configOption, configPath, type Input, jsonOption, printJson } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
@@ -38,6 +39,7 @@ export const renderNginxCommand: CliCommand = {
       folder,
       directory: input.text("directory") ?? folder,
       policyPath: config.policyPath,
+      approval: config,
     });
     reportWritten(io, input, written);
     return 0;
@@ -60,6 +62,8 @@ export async function writeIncludes(
     readonly folder: string;
     readonly directory: string;
     readonly policyPath: string;
+    /** Whose break-glass its responder takes, where it has one. */
+    readonly approval?: Pick<Config, "issuer" | "approvers">;
   },
 ): Promise<Written> {
   const { gateway, folder, directory } = at;
@@ -84,7 +88,11 @@ export async function writeIncludes(
     policy,
   });
   mkdirSync(folder, { recursive: true });
-  const all = [...files, { path: secretName, text: renderSecret(gateway.secret), mode: 0o600 }];
+  const all = [
+    ...files,
+    ...breakglassSettings(gateway, at.approval),
+    { path: secretName, text: renderSecret(gateway.secret), mode: 0o600 },
+  ];
   for (const file of all) {
     const path = join(folder, file.path);
     writeFileSync(path, file.text, { mode: file.mode });
@@ -93,6 +101,31 @@ export async function writeIncludes(
   }
   return { files: all.map(({ path }) => join(folder, path)), notes };
 }
+
+/** What `wayleave breakglass serve` needs on the gateway's machine. No secret is in it. */
+function breakglassSettings(gateway: NginxGatewayConfig, approval: Pick<Config, "issuer" | "approvers"> | undefined) {
+  const { name, targets, brokerUrl, breakglass: listen } = gateway;
+  if (listen === undefined || approval === undefined) return [];
+  if (approval.approvers.length === 0) {
+    throw new WayleaveError(
+      "config_invalid",
+      `Gateway ${name} has a break-glass responder, and nobody may approve: list people under breakglass.approvers.`,
+    );
+  }
+  approversOf(approval.approvers);
+  const settings = {
+    v: 1,
+    gateway: name,
+    targets,
+    broker: approval.issuer,
+    brokerUrl,
+    listen,
+    approvers: approval.approvers,
+  };
+  return [{ path: breakglassFile, text: `${JSON.stringify(settings, null, 2)}\n`, mode: 0o644 }];
+}
+
+const breakglassFile = "wayleave-breakglass.json";
 
 const addressText = ({ host, port }: { readonly host: string; readonly port: number }): string =>
   `${host.includes(":") ? `[${host}]` : host}:${port}`;

@@ -13,6 +13,7 @@ const config: Config = {
   keys: { encryptionKey: "never printed" },
   sessions: { maxMs: 1, tokenTtlMs: 1 },
   spiffe: { svidTtlMs: 900_000, prefixes: [], federatesWith: [] },
+  approvers: [],
   issuers: [{ name: "gitlab", type: "gitlab", audience: "https://wayleave.example", webhooks: [] }],
   gateways: [
     {

@@ -28,6 +28,8 @@ export interface Config {
   /** Absent: nobody signs in. */
   readonly people?: PeopleConfig;
   readonly durable: "within_50ms" | "before_answer";
+  /** Who may approve break-glass; empty: nobody. Public keys are SPKI in base64. */
+  readonly approvers: readonly { readonly name: string; readonly publicKey: string }[];
   readonly log: { readonly level: "debug" | "info" | "warn" | "error" };
 }
 

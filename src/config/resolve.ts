@@ -35,6 +35,7 @@ export function resolveConfig(
     spiffe: resolveSpiffe(raw.spiffe, read),
     ...(raw.people === undefined ? {} : { people: resolvePeople(raw.people, read) }),
     durable: raw.durable ?? "within_50ms",
+    approvers: (raw.breakglass?.approvers ?? []).map(({ name, public_key }) => ({ name, publicKey: public_key })),
     log: { level: raw.log?.level ?? "info" },
   };
   return { config, problems: read.problems };

@@ -152,6 +152,24 @@ const Spiffe = z.strictObject({
     .optional(),
 });
 
+const Breakglass = z.strictObject({
+  approvers: z
+    .array(
+      z.strictObject({
+        name: z
+          .string()
+          .regex(/^[a-z0-9][a-z0-9.-]{0,62}$/, "must be 1 to 63 of a-z, 0-9, . and -")
+          .describe("Who this is, in records."),
+        public_key: z
+          .string()
+          .regex(/^[A-Za-z0-9+/]{40,200}={0,2}$/, "must be what `wayleave breakglass key` printed")
+          .describe("Their public key, as `wayleave breakglass key` printed it."),
+      }),
+    )
+    .min(2, "must name at least two people")
+    .describe("People who may approve; two of them must sign."),
+});
+
 const Log = z.strictObject({
   level: z
     .enum(["debug", "info", "warn", "error"])
@@ -190,6 +208,9 @@ export const ConfigFile = z.strictObject({
   spiffe: Spiffe.describe("Certificates and JWT-SVIDs of this trust domain.").optional(),
   people: People.describe(
     "Who may operate this broker from elsewhere, signed in by OpenID Connect. Default: nobody; the socket in `data` stays.",
+  ).optional(),
+  breakglass: Breakglass.describe(
+    "Who may open targets while this broker is away, by two signatures. Default: nobody.",
   ).optional(),
   log: Log.describe("What is logged, as JSON lines on stdout.").optional(),
 });

@@ -54,6 +54,18 @@ const table = {
   journal_unavailable: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
   journal_corrupt: { http: 500, oauth: "server_error", exit: 1 },
   broker_unreachable: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
+  breakglass_malformed: { http: 400, oauth: "invalid_request", exit: 2 },
+  breakglass_too_long: { http: 403, oauth: "access_denied", exit: 3 },
+  breakglass_unsigned: { http: 403, oauth: "access_denied", exit: 3 },
+  breakglass_same_signer: { http: 403, oauth: "access_denied", exit: 3 },
+  breakglass_unlisted: { http: 403, oauth: "access_denied", exit: 3 },
+  breakglass_signature_invalid: { http: 403, oauth: "access_denied", exit: 3 },
+  breakglass_wrong_gateway: { http: 403, oauth: "access_denied", exit: 3 },
+  breakglass_wrong_target: { http: 403, oauth: "access_denied", exit: 3 },
+  breakglass_not_yet: { http: 403, oauth: "access_denied", exit: 3 },
+  breakglass_expired: { http: 403, oauth: "access_denied", exit: 3 },
+  breakglass_ambiguous: { http: 403, oauth: "access_denied", exit: 3 },
+  breakglass_unrecorded: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
   internal: { http: 500, oauth: "server_error", exit: 1 },
 } as const;
 

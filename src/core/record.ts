@@ -1,3 +1,4 @@
+import type { BreakglassRecordData } from "./breakglass-record.ts";
 import type { Closest, FactUse, ReasonCode } from "./decision.ts";
 import type { EventRecordData } from "./event-record.ts";
 import type { Fact } from "./fact.ts";
@@ -63,7 +64,12 @@ export interface GatewayRequestData {
 }
 
 /** What happened, by kind. The kinds that carry state say so: the session state is a fold over them. */
-export interface EventData extends NatsEventData, EventRecordData, OperatorRecordData, StreamEventData {
+export interface EventData
+  extends NatsEventData,
+    EventRecordData,
+    OperatorRecordData,
+    StreamEventData,
+    BreakglassRecordData {
   readonly "broker.started": { readonly version: string; readonly policy: string };
   readonly "broker.stopped": Record<string, never>;
   readonly "policy.loaded": { readonly policy: string; readonly files: readonly string[]; readonly roles: number };

@@ -1,5 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import type { Decision, ReasonCode } from "../core/decision.ts";
+import type { ErrorCode } from "../core/errors.ts";
 import type { Facts } from "../core/fact.ts";
 import type { Recorder } from "../core/record.ts";
 import type { Narrowing, SessionView } from "../core/session.ts";
@@ -39,6 +40,8 @@ export interface Answer {
   /** Present whenever a session was recognised. */
   readonly decision?: Decision;
   readonly reason: ReasonCode;
+  /** Of the break-glass responder, which has reasons of its own: what is said instead of `reason`. */
+  readonly breakglass?: "break_glass" | Extract<ErrorCode, `breakglass_${string}`>;
   /** Empty only when nothing could be recorded (`outage`). */
   readonly record: string;
   readonly subject?: string;

@@ -1,3 +1,5 @@
+import type { BreakglassInForce } from "../core/breakglass-record.ts";
+
 /** What `GET /v1/gateways` says of one gateway of the inventory. Wire names; times are ISO 8601. */
 export interface GatewaySummary {
   readonly name: string;
@@ -37,4 +39,6 @@ export interface GatewaysResponse {
   /** Version of the policy in force. */
   readonly policy: string;
   readonly gateways: readonly GatewaySummary[];
+  /** Break-glass that was used and is not over. */
+  readonly breakglass?: readonly BreakglassInForce[];
 }

@@ -43,6 +43,7 @@ function config(gateways: readonly GatewayConfig[]): Config {
     keys: { encryptionKey: operatorKey.toString("base64") },
     sessions: { maxMs: 3_600_000, tokenTtlMs: 300_000 },
     spiffe: { svidTtlMs: 900_000, prefixes: [], federatesWith: [] },
+    approvers: [],
     issuers: [],
     gateways,
     durable: "within_50ms",

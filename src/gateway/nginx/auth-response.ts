@@ -42,7 +42,7 @@ export function answerResponse(answer: Answer, unstrippable: boolean): AuthRespo
     ["Content-Length", "0"],
     ...lifeOf(answer, through),
     ["X-Wayleave-Decision", through ? answer.outcome : refusedAs(answer)],
-    ["X-Wayleave-Reason", through || answer.outcome === "deny" ? answer.reason : forcedReason(unstrippable)],
+    ["X-Wayleave-Reason", saidReason(answer, through, unstrippable)],
     ["X-Wayleave-Record", headerText(answer.record)],
     ["X-Wayleave-Traceparent", headerText(answer.traceparent)],
     ["X-Wayleave-Authorization", answer.consumesAuthorization ? "strip" : "forward"],
@@ -95,6 +95,10 @@ function cacheSeconds(answer: Answer): string {
 
 function refusedAs(answer: Answer): "deny" | "outage" {
   return answer.reason === "outage" || (answer.outcome !== "deny" && !fits(answer.assertion)) ? "outage" : "deny";
+}
+
+function saidReason(answer: Answer, through: boolean, unstrippable: boolean): string {
+  return through || answer.outcome === "deny" ? (answer.breakglass ?? answer.reason) : forcedReason(unstrippable);
 }
 
 function forcedReason(unstrippable: boolean): ReasonCode {
