@@ -26,6 +26,8 @@ export interface BrokerInstallationOptions {
   readonly targets: readonly string[];
   /** More of gateway `edge-1`. */
   readonly gateway?: Readonly<Record<string, unknown>>;
+  /** More of the configuration. */
+  readonly more?: Readonly<Record<string, unknown>>;
   readonly durable?: "within_50ms" | "before_answer";
   readonly logLevel?: "debug" | "info" | "warn" | "error";
 }
@@ -57,6 +59,7 @@ export async function installBroker(options: BrokerInstallationOptions): Promise
     log: { level: options.logLevel ?? "warn" },
     issuers: [issuer],
     gateways: [{ ...gateway, broker_url: url, ...options.gateway }],
+    ...options.more,
   };
   writeFileSync(configPath, stringify(config));
   const dataDir = join(directory, "data");

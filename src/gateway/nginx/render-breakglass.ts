@@ -29,7 +29,8 @@ export function breakglassLocations(
         [breakglassLocation(target.name)],
         [
           directive("auth_request", "off"),
-          directive("proxy_pass", "http://wayleave_breakglass/authz/nginx"),
+          // A named location passes the path on as it is; the responder has only one.
+          directive("proxy_pass", "http://wayleave_breakglass"),
           directive("proxy_http_version", "1.1"),
           directive("proxy_method", "GET"),
           directive("proxy_pass_request_headers", "on"),
