@@ -5,6 +5,7 @@ import { apiPage } from "./pages/api-page.ts";
 import { cliPage } from "./pages/cli-page.ts";
 import { configPage } from "./pages/config-page.ts";
 import { openApi } from "./pages/openapi.ts";
+import { outagePage } from "./pages/outage-page.ts";
 import { policyPage } from "./pages/policy-page.ts";
 import { recordsPage } from "./pages/records-page.ts";
 import { selectorsPage } from "./pages/selectors-page.ts";
@@ -25,6 +26,7 @@ export function generatedFiles(): readonly GeneratedFile[] {
     { path: "docs/reference/api.md", text: apiPage() },
     { path: "docs/reference/cli.md", text: cliPage() },
     { path: "docs/reference/config.md", text: configPage() },
+    { path: "docs/reference/outage.md", text: outagePage() },
     { path: "docs/reference/policy.md", text: policyPage() },
     { path: "docs/reference/records.md", text: recordsPage() },
     { path: "docs/reference/selectors.md", text: selectorsPage() },

@@ -161,6 +161,12 @@ export const apiRoutes: Readonly<Record<Caller, readonly ApiRoute[]>> = {
       gives: { media: "application/json" },
     },
     {
+      route: "POST /v1/gateway/breakglass",
+      does: "Uses of break-glass, as `wayleave breakglass serve` wrote them down while the broker was away.",
+      takes: { media: "application/json" },
+      gives: { media: "application/json" },
+    },
+    {
       route: "POST /v3/discovery::extension_configs",
       does: "Envoy's extension config discovery over REST: the list of ended sessions.",
       takes: { media: "application/json" },

@@ -36,6 +36,7 @@ export const recordMeanings: Readonly<Record<RecordKind, string>> = {
   "gateway.reported": "A gateway that enforces natively says which policy it runs, or that it took none.",
   "stream.closed":
     "What the proxy kept open (a WebSocket, a TCP connection, a stream) ended: who ended it, and what went through.",
+  "breakglass.used": "Break-glass let a request through while the broker was away, or was refused.",
   "gateway.refused": "Somebody asked as a gateway and was not one, or asked about what it does not front.",
   "nats.credential_minted": "A password or a credentials file for NATS was made.",
   "nats.admin_minted": "An operator took credentials for an account, for an hour at most.",

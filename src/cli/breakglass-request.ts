@@ -29,7 +29,7 @@ export const breakglassRequest: CliCommand = {
     { spec: "--out <file>", doc: "where to write (default: ./<id>.json)" },
     configOption,
   ],
-  examples: ['breakglass request --target billing --for 30m --reason "broker lost its disk; release 4.2 must go out"'],
+  examples: ['breakglass request --target billing --for 30m --reason "broker lost its disk"'],
   async run(io, input) {
     const { broker, gateways } = await placeOf(io, input);
     const starts = Math.floor((io.now() + durationOf(input, "in", "0s")) / 1000);

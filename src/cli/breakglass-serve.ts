@@ -28,9 +28,7 @@ export const breakglassServe: CliCommand = {
     { spec: "--spool <folder>", doc: "where uses are written down (default: breakglass, beside the settings)" },
     caOption,
   ],
-  examples: [
-    "breakglass serve --settings /etc/nginx/wayleave/wayleave-breakglass.json --secret-file /etc/wayleave/edge-1.secret",
-  ],
+  examples: ["breakglass serve --settings wayleave-breakglass.json --secret-file edge-1.secret"],
   async run(io, input) {
     const { settings, secret, folder } = given(io, input);
     const spool = await openSpool(folder);

@@ -18,6 +18,7 @@ describe("a valid file", () => {
         issuers: [{ name: "gitlab", type: "gitlab", audience: "https://wayleave.example", webhooks: [] }],
         gateways: [],
         spiffe: { svidTtlMs: 900_000, prefixes: [], federatesWith: [] },
+        approvers: [],
         durable: "within_50ms",
         log: { level: "info" },
       },

@@ -82,6 +82,7 @@ export async function listenForTarget(options: ListenerOptions): Promise<Listene
       const reason = headerValue(headers, "x-wayleave-reason") ?? "";
       if (record !== undefined) options.onRefusal(record, { target: route.name, operation, reason });
     }
+    noticeOutage(options, upstream.statusCode, headers);
     response.writeHead(upstream.statusCode, headers.flat());
     await pipeline(upstream.body, response);
   }
@@ -103,6 +104,14 @@ async function meshConnect({ route, svids, onImpostor }: ListenerOptions) {
   const { connectToService, serviceTrust } = await import("./service-identity.ts");
   const trust = async (trustDomain: string) => serviceTrust(await svids(), trustDomain);
   return connectToService({ target, spiffeId, trust, onImpostor });
+}
+
+/** The gateway answered, and nobody decided: no service of its own says that with this header. */
+function noticeOutage({ route, onOutage }: ListenerOptions, status: number, headers: ReturnType<typeof answerHeaders>) {
+  if (status !== 503 || headerValue(headers, "x-wayleave-decision") !== "outage") return;
+  onOutage(
+    `${route.gateway.origin}, the gateway of ${route.name}, has no decision from Wayleave: an outage, no refusal.`,
+  );
 }
 
 /** No answer from upstream, or no token to send: said to the caller, unless half an answer is already out. */

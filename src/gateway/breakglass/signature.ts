@@ -12,7 +12,7 @@ export interface Approver {
 export type Approvers = ReadonlyMap<string, KeyObject>;
 
 /** Ed25519 or P-256: both sign in 64 bytes. Throws `config_invalid` for anything else, and never says what was given. */
-export function publicKeyOf(base64: string): KeyObject {
+function publicKeyOf(base64: string): KeyObject {
   let key: KeyObject;
   try {
     key = createPublicKey({ key: Buffer.from(base64, "base64"), format: "der", type: "spki" });
