@@ -153,10 +153,7 @@ export const apiRoutes: Readonly<Record<Caller, readonly ApiRoute[]>> = {
     {
       route: "POST /v1/gateway/log",
       does: "Lines of the gateway's access log, as `wayleave gateway follow` sends them.",
-      query: [
-        LogQuery,
-        { file: "which file, by a name that stays its own when it is rotated", offset: "of the first byte" },
-      ],
+      query: [LogQuery, { file: "which file, by a name that survives rotation", offset: "of the first byte" }],
       takes: { media: "application/octet-stream" },
       gives: { media: "application/json" },
     },

@@ -1,3 +1,4 @@
+import type { BreakglassUse } from "../core/breakglass-record.ts";
 import type { NatsPublished } from "../core/nats-record.ts";
 import type { AuditRecord } from "../core/record.ts";
 import { operatorWords } from "./audit-operator-words.ts";
@@ -72,11 +73,8 @@ function words(record: AuditRecord): readonly [kind: string, ...rest: readonly s
     case "exchange.refused":
     case "webhook.refused":
       return [record.kind, record.data.code];
-    case "breakglass.used": {
-      const { outcome, operation, gateway, reason, approvers = [] } = record.data;
-      const who = outcome === "allow" ? `signed by ${approvers.join(" and ")}` : reason;
-      return [record.kind, `${outcome} ${operation}`, `at ${gateway}, ${who}`];
-    }
+    case "breakglass.used":
+      return [record.kind, ...breakglassWords(record.data)];
     case "gateway.refused":
     case "svid.refused":
       return [record.kind, record.data.code, record.data.gateway ?? ""];
@@ -101,6 +99,11 @@ function words(record: AuditRecord): readonly [kind: string, ...rest: readonly s
     default:
       return operatorWords(record) ?? (record.session === undefined ? [record.kind] : [record.kind, record.session]);
   }
+}
+
+function breakglassWords({ outcome, operation, gateway, reason, approvers = [] }: BreakglassUse): readonly string[] {
+  const who = outcome === "allow" ? `signed by ${approvers.join(" and ")}` : reason;
+  return [`${outcome} ${operation}`, `at ${gateway}, ${who}`];
 }
 
 /** A long record comes without its messages. */
