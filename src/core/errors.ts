@@ -52,6 +52,9 @@ const table = {
   nats_unavailable: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
   journal_unavailable: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
   journal_corrupt: { http: 500, oauth: "server_error", exit: 1 },
+  store_unavailable: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
+  store_conflict: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
+  store_taken: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
   broker_unreachable: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
   internal: { http: 500, oauth: "server_error", exit: 1 },
 } as const;

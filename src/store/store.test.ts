@@ -40,7 +40,7 @@ describe.each(stores)("$name", ({ open }) => {
   async function stateSeqs(events: readonly AuditEvent[], nowMs: number, more = {}) {
     const store = await opened(events.map((event, index) => recordOf(event, index + 1, start)));
     const texts = await store.stateRecords({ nowMs, afterSeq: 0, uptoSeq: 1000, limit: 1000, ...more });
-    return seqs(texts.map((json) => ({ json })));
+    return seqs(texts);
   }
 
   test("is empty at first, and may be migrated again", async () => {
