@@ -39,6 +39,7 @@ import { connectPeople } from "./server/people.ts";
 import { openPolicySource, type PolicySource } from "./server/policy-source.ts";
 import { openPolicySources } from "./server/policy-sources.ts";
 import { listenProxies } from "./server/proxies.ts";
+import { openPostgresState } from "./server/postgres-state.ts";
 import { connectSessions } from "./server/sessions.ts";
 import { connectSpiffe } from "./server/spiffe.ts";
 import { type BrokerState, openState } from "./server/state.ts";
@@ -94,7 +95,9 @@ export async function startServer(config: Config, options: ServerOptions): Promi
   });
   refuseUnknownTargets(config, policies);
   refuseImpossibleEvents(policies.current().policy, config);
-  const state = await openState(config.dataDir, clock);
+  const { store, dataDir } = config;
+  const state =
+    store === undefined ? await openState(dataDir, clock) : await openPostgresState(store, { dataDir, clock, log });
   try {
     const keys = await openKeys(config, state, log);
     return await serve(config, options, policies, keys, state);

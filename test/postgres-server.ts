@@ -200,7 +200,11 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
 
 /** Resolves when it takes connections; rejects with what it said when it ends before that. */
 async function run(postgres: string, args: readonly string[]) {
-  const child = spawn(postgres, args, { ...nobody, stdio: ["ignore", "ignore", "pipe"], env: { PATH: process.env.PATH } });
+  const child = spawn(postgres, args, {
+    ...nobody,
+    stdio: ["ignore", "ignore", "pipe"],
+    env: { PATH: process.env.PATH },
+  });
   const gone = once(child, "exit");
   let output = "";
   const ready = new Promise<void>((resolve) => {

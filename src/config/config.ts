@@ -27,6 +27,8 @@ export interface Config {
   readonly spiffe: SpiffeConfig;
   /** Absent: nobody signs in. */
   readonly people?: PeopleConfig;
+  /** Absent: journal and index in the data folder. */
+  readonly store?: StoreConfig;
   readonly durable: "within_50ms" | "before_answer";
   readonly log: { readonly level: "debug" | "info" | "warn" | "error" };
 }
@@ -226,6 +228,22 @@ export type GatewayConfig =
   | LinkerdGatewayConfig
   | NatsGatewayConfig
   | ProxyGatewayConfig;
+
+export interface StoreConfig {
+  readonly postgres: {
+    readonly address: {
+      /** A name, an address, or the folder of a Unix socket. */
+      readonly host: string;
+      readonly port: number;
+      readonly database: string;
+      readonly user: string;
+      readonly password?: string;
+      /** Absent: plain text. `ca` is a PEM text; absent: the system's certificates. */
+      readonly tls?: { readonly ca?: string };
+    };
+    readonly staleAfterMs: number;
+  };
+}
 
 export interface SpiffeConfig {
   readonly svidTtlMs: number;

@@ -21,10 +21,7 @@ export function overloaded(): WayleaveError {
 }
 
 export function conflict(): WayleaveError {
-  return new WayleaveError(
-    "store_conflict",
-    "This token was used at another broker at this very moment. Ask again.",
-  );
+  return new WayleaveError("store_conflict", "This token was used at another broker at this very moment. Ask again.");
 }
 
 export function stopping(): WayleaveError {
@@ -45,10 +42,7 @@ interface Instant {
   readonly monotonic: number;
 }
 
-export function trackFreshness(
-  clock: { now(): number; monotonic(): number },
-  staleAfterMs: number,
-): Freshness {
+export function trackFreshness(clock: { now(): number; monotonic(): number }, staleAfterMs: number): Freshness {
   const now = (): Instant => ({ wall: clock.now(), monotonic: clock.monotonic() });
   let heard = now();
   return {

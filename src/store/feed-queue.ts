@@ -87,7 +87,8 @@ export function createFeedQueue(deps: {
         count += unit.records.length;
         return count > maxBatchRecords;
       });
-      return fits < 0 ? units : units.slice(0, Math.max(fits, 1));
+      // A copy: what is added meanwhile is not among what is written.
+      return units.slice(0, fits < 0 ? units.length : Math.max(fits, 1));
     },
     remove,
     gap,

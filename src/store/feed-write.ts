@@ -54,7 +54,11 @@ export async function headOf(client: Client): Promise<number> {
 }
 
 /** Of units, the first numbers of those that are durable. */
-export async function recordedOf(client: Client, log: string, units: readonly FeedUnit[]): Promise<ReadonlySet<number>> {
+export async function recordedOf(
+  client: Client,
+  log: string,
+  units: readonly FeedUnit[],
+): Promise<ReadonlySet<number>> {
   const numbers = units.map(({ records }) => records[0]?.seq ?? 0);
   const text = "select number from entry where log = $1 and number = any($2::bigint[])";
   const { rows } = await client.query<{ number: number }>(text, [log, numbers]);

@@ -113,7 +113,10 @@ class FeedLog implements PostgresLog {
       now: this.#options.clock.now,
       freshness: this.#freshness,
       seen: () => this.#seen,
-      onFound: (foreign, head) => this.#learn(foreign, head),
+      onFound: (foreign, head) => {
+        this.#learn(foreign, head);
+        this.#back();
+      },
       onFault: (error) => this.#lost(error),
     });
   }
@@ -233,8 +236,7 @@ class FeedLog implements PostgresLog {
     this.#doubtful = [];
     this.#freshness.heardSince(asked);
     this.#announce(units, written);
-    if (this.#outage !== undefined) this.#options.onOutage(undefined);
-    this.#outage = undefined;
+    this.#back();
   }
 
   /** The earlier connection is gone for certain, so what of its last batch is there now is all that ever will be. */
@@ -287,6 +289,11 @@ class FeedLog implements PostgresLog {
     }
     this.#outage = error;
     this.#options.onOutage(error);
+  }
+
+  #back(): void {
+    if (this.#outage !== undefined) this.#options.onOutage(undefined);
+    this.#outage = undefined;
   }
 
   #rejectAll(error: WayleaveError): void {
