@@ -38,6 +38,7 @@ export async function openPostgresState(
       line: recordLine,
       idsOf: recordIds,
       staleAfterMs,
+      onWait: () => deps.log.warn({ database: where }, "another broker serves from this database; standing by"),
       onOutage: outageLog(deps.log, where),
     });
     const folds = await foldState(store, log, deps.clock);

@@ -15,6 +15,18 @@ export interface DatabaseAddress {
 /** Nothing of the database takes this long; a connection that does is given up; ms. */
 export const patienceMs = 5_000;
 
+/** The locks that everybody waits for go with a client that stalls, or vanishes with its machine; ms and s as PostgreSQL has them. */
+const settings = {
+  statement_timeout: patienceMs,
+  lock_timeout: patienceMs,
+  idle_in_transaction_session_timeout: patienceMs,
+  tcp_keepalives_idle: 3,
+  tcp_keepalives_interval: 1,
+  tcp_keepalives_count: 3,
+  // What is answered survives a power cut, whatever else the database or role is set to.
+  synchronous_commit: "on",
+};
+
 /** @param name What the connection is called in `pg_stat_activity`. */
 export function clientConfig({ tls, ...where }: DatabaseAddress, name: string): ClientConfig {
   return {
@@ -24,8 +36,9 @@ export function clientConfig({ tls, ...where }: DatabaseAddress, name: string): 
     query_timeout: patienceMs,
     keepAlive: true,
     ssl: tls === undefined ? false : { rejectUnauthorized: true, ...(tls.ca === undefined ? {} : { ca: tls.ca }) },
-    // A client that vanished must not hold the lock that everybody waits for.
-    options: `-c statement_timeout=${patienceMs} -c lock_timeout=${patienceMs} -c idle_in_transaction_session_timeout=${patienceMs}`,
+    options: Object.entries(settings)
+      .map(([setting, value]) => `-c ${setting}=${value}`)
+      .join(" "),
     types: { getTypeParser: (oid: number) => (oid === types.builtins.INT8 ? Number : types.getTypeParser(oid)) },
   };
 }

@@ -1,8 +1,5 @@
 import { WayleaveError } from "../core/errors.ts";
 
-/** Whoever waits for a record hears after this long that the database does not answer; ms. */
-export const answerWithinMs = 5_000;
-
 /** The database cannot be reached, or does not do what it is asked. */
 export function unavailable(cause: unknown): WayleaveError {
   const code = cause instanceof Error && "code" in cause ? ` (${String(cause.code)})` : "";

@@ -4,12 +4,12 @@ import { WayleaveError } from "../core/errors.ts";
 import type { AuditEvent, AuditRecord, Recorder } from "../core/record.ts";
 import type { DatabaseAddress } from "./database.ts";
 import { followFeed } from "./feed-follower.ts";
-import { answerWithinMs, conflict, overloaded, stopping, trackFreshness, unavailable } from "./feed-outage.ts";
+import { conflict, overloaded, stopping, trackFreshness, unavailable } from "./feed-outage.ts";
 import { createFeedQueue, type FeedQueue } from "./feed-queue.ts";
 import { type FeedUnit, isClosing } from "./feed-unit.ts";
 import { type FeedRecord, headOf, recordedOf, type Written, writeFeed } from "./feed-write.ts";
 import { type KeptConnection, keepConnection } from "./kept-connection.ts";
-import { retakeLog, type TakenLog, takeLog } from "./log-lock.ts";
+import { retake, type TakenLog, takeLog, takeService } from "./log-lock.ts";
 
 export interface PostgresLogOptions {
   readonly address: DatabaseAddress;
@@ -19,8 +19,13 @@ export interface PostgresLogOptions {
   readonly line: (record: AuditRecord) => string;
   /** Ids of a log's numbers. */
   readonly idsOf: (log: string) => (number: number) => string;
-  /** Nothing heard of the database for so long, and nothing is taken any more; ms. */
+  /** Nothing heard of the database for so long, and nothing is taken any more; nobody waits longer for a record. ms. */
   readonly staleAfterMs: number;
+  /**
+   * Set for a broker that serves, which one does at a time: told once where it has to wait for another to be gone. Absent:
+   * several write side by side, each its own log.
+   */
+  readonly onWait?: () => void;
   /** Told why the database is lost, each time it is asked in vain; and with undefined that it is back. Must not throw. */
   onOutage(error: unknown): void;
 }
@@ -58,8 +63,9 @@ export async function openPostgresLog(options: PostgresLogOptions): Promise<Post
   const name = `wayleave ${Buffer.from(options.random(6)).toString("hex")}`;
   let taken: TakenLog | undefined;
   const connection = keepConnection(options.address, name, async (client: Client) => {
-    if (taken === undefined) taken = await takeLog(client, options.random);
-    else await retakeLog(client, taken.name, name);
+    if (taken !== undefined) return retake(client, taken.name, name, options.onWait !== undefined);
+    if (options.onWait !== undefined) await takeService(client, options.onWait);
+    taken = await takeLog(client, options.random);
   });
   try {
     const head = await headOf(await connection.get());
@@ -192,7 +198,7 @@ class FeedLog implements PostgresLog {
       unit.waiters.splice(unit.waiters.indexOf(waiter), 1);
       unit.abandoned ||= unit.waiters.length === 0;
       waiter.reject(unavailable(this.#outage));
-    }, answerWithinMs);
+    }, this.#options.staleAfterMs);
     this.#start();
     try {
       return await waiter.promise;

@@ -46,8 +46,8 @@ const migrations: Readonly<Record<string, Migration>> = {
 /** Any number that nothing else in the database locks: "wayl" as bytes. */
 export const lockSpace = 0x7761796c;
 
-/** What is locked in that space. Logs have locks of their own, by a hash of their names in the space after it. */
-export const locks = { migration: 1, feed: 2 } as const;
+/** What is locked in that space. */
+export const locks = { migration: 1, feed: 2, serving: 3 } as const;
 
 /**
  * Brings a database to the newest schema, under a lock that is held until it is done: of brokers that start at once, one
