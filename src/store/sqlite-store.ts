@@ -28,7 +28,7 @@ export function openSqliteStore(file: string): Store {
   let ingest: Ingest | undefined;
   return {
     ...recordQueries(db, { texts: textsOf(db), seqOf: async (id) => seqOfId(id), own: (id) => own(db, id) }),
-    migrate: () => migrateToLatest(db),
+    migrate: () => migrate(database, db),
     position: () => db.selectFrom("position").select(["log", "segment", "offset", "seq"]).executeTakeFirst(),
     ingest: async (records, position) => {
       ingest ??= prepareIngest(database);
@@ -41,6 +41,18 @@ export function openSqliteStore(file: string): Store {
       }),
     close: () => db.destroy(),
   };
+}
+
+/** All of the schema or none of it: Kysely takes SQLite for a database that cannot, and a start may be cut short. */
+async function migrate(database: DatabaseSync, db: Kysely<IndexSchema>): Promise<void> {
+  database.exec("begin immediate");
+  try {
+    await migrateToLatest(db);
+    database.exec("commit");
+  } catch (error) {
+    if (database.isTransaction) database.exec("rollback");
+    throw error;
+  }
 }
 
 type Ingest = (records: readonly IndexedRecord[], position: IndexPosition) => void;
