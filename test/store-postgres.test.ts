@@ -1,11 +1,18 @@
 import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import fc from "fast-check";
 import { Client } from "pg";
+import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { recordLine } from "../src/audit/record-line.ts";
 import { recordIds } from "../src/audit/record-number.ts";
 import type { AuditEvent, AuditRecord } from "../src/core/record.ts";
+import { openPostgresState } from "../src/server/postgres-state.ts";
+import { openState } from "../src/server/state.ts";
 import { clientConfig, type DatabaseAddress } from "../src/store/database.ts";
+import { feedUnit } from "../src/store/feed-unit.ts";
 import { writeFeed } from "../src/store/feed-write.ts";
 import { openPostgresLog, type PostgresLog, type PostgresLogOptions } from "../src/store/postgres-log.ts";
 import { openPostgresStore } from "../src/store/postgres-store.ts";
@@ -37,10 +44,7 @@ describe("PostgreSQL", () => {
         const client = new Client(clientConfig(address, "a test"));
         await client.connect();
         try {
-          const units = records.map(({ record, json }) => ({
-            ...{ records: [record], lines: [json], bytes: json.length },
-            ...{ waiters: [], abandoned: false },
-          }));
+          const units = records.map(({ record, json }) => feedUnit([record], [json]));
           await writeFeed(client, { log: "abcd", units, after: 0 });
         } finally {
           await client.end();
@@ -173,6 +177,56 @@ describe("the log", () => {
     await log.append([opened(2)]);
     const sessions = (await allRecords()).flatMap((record) => record.session ?? []);
     expect(sessions).toEqual([session(2)]);
+  });
+});
+
+describe("the state of a broker", () => {
+  const log = pino({ level: "silent" });
+  const store = () => ({ postgres: { address, staleAfterMs: 2_000 } });
+
+  test("moves from the data folder with every id, session, token and tombstone, once", async () => {
+    await empty();
+    const dataDir = mkdtempSync(join(tmpdir(), "wayleave-move-"));
+    onTestFinished(() => rmSync(dataDir, { recursive: true }));
+    const before = await openState(dataDir, clock);
+    for (let at = 1; at <= 30; at++) await before.recorder.append([opened(at)]);
+    const over = await before.recorder.append([ended(7), stateEvent.over(1e15)]);
+    await before.close();
+    for (const round of [1, 2]) {
+      const after = await openPostgresState(store(), { dataDir, clock, log });
+      expect([...after.table.all()].length).toBe(29 + round);
+      expect(after.table.find(session(7))?.view.state).toBe("ended");
+      expect(after.table.find(session(8))?.view.state).toBe("active");
+      expect(after.table.replay("token 8")?.sessionId).toBe(session(8));
+      expect(after.table.tombstone("gitlab", "1042", "7712")?.status).toBe("success");
+      expect(await after.records.get(over[0]?.id ?? "")).toEqual(over[0]);
+      const [next] = await after.recorder.append([opened(100 + round)]);
+      expect(next?.id.slice(0, 8)).toBe(over[0]?.id.slice(0, 8));
+      await after.recorder.append([ended(100 + round)]);
+      await after.close();
+    }
+    await expect(openState(dataDir, clock)).rejects.toMatchObject({ code: "journal_unavailable" });
+  });
+
+  test("is one broker's at a time: another stands by, and takes over with every session", async () => {
+    await empty();
+    const dirs = [1, 2].map(() => mkdtempSync(join(tmpdir(), "wayleave-standby-")));
+    onTestFinished(() => {
+      for (const dir of dirs) rmSync(dir, { recursive: true });
+    });
+    const first = await openPostgresState(store(), { dataDir: dirs[0] ?? "", clock, log });
+    await first.recorder.append([opened(1), opened(2), ended(1)]);
+    let waits = true;
+    const second = openPostgresState(store(), { dataDir: dirs[1] ?? "", clock, log }).finally(() => {
+      waits = false;
+    });
+    await first.recorder.append([ended(2)]);
+    expect(waits).toBe(true);
+    await first.close();
+    const { table, close, recorder } = await second;
+    expect([1, 2].map((at) => table.find(session(at))?.view.state)).toEqual(["ended", "ended"]);
+    await expect(recorder.append([opened(3, "token 1")])).rejects.toMatchObject({ code: "store_conflict" });
+    await close();
   });
 });
 

@@ -15,6 +15,7 @@ import type { RecordStore } from "../store/ports.ts";
 import { openPostgresLog, type PostgresLog } from "../store/postgres-log.ts";
 import { openPostgresStore } from "../store/postgres-store.ts";
 import { wholeTexts } from "../store/whole-texts.ts";
+import { moveJournal } from "./move-journal.ts";
 import type { BrokerState } from "./state.ts";
 
 /**
@@ -31,6 +32,7 @@ export async function openPostgresState(
   let log: PostgresLog | undefined;
   try {
     await store.migrate();
+    await moveJournal(deps.dataDir, address, deps.clock);
     log = await openPostgresLog({
       address,
       clock: deps.clock,

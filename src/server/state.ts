@@ -13,6 +13,7 @@ import { CauseTable } from "../events/cause-table.ts";
 import { SignInTable } from "../people/sign-in-table.ts";
 import { SessionTable } from "../session/table.ts";
 import { type AuditIndex, openAuditIndex } from "../store/audit-index.ts";
+import { refuseMoved } from "./move-journal.ts";
 import type { RecordReader } from "./surface.ts";
 
 /** The journal, its index and the session table folded from them. */
@@ -35,6 +36,7 @@ export interface BrokerState {
  * listens. Throws `journal_corrupt` or `journal_unavailable`; the index, being derived, is rebuilt where it is missing.
  */
 export async function openState(dataDir: string, clock: Clock): Promise<BrokerState> {
+  refuseMoved(dataDir);
   const journal = await openJournal({ dir: join(dataDir, "journal"), clock, random: (bytes) => randomBytes(bytes) });
   let index: AuditIndex | undefined;
   try {

@@ -1,5 +1,5 @@
 import type { AuditEvent, AuditRecord } from "../core/record.ts";
-import { type FeedUnit, isClosing } from "./feed-unit.ts";
+import { type FeedUnit, feedUnit, isClosing } from "./feed-unit.ts";
 
 /** A transaction takes so many records at most. */
 const maxBatchRecords = 2_000;
@@ -48,11 +48,9 @@ export function createFeedQueue(deps: {
       const seq = next + at;
       return { ...event, v: 1, id: deps.idOf(seq), seq, time };
     });
-    const lines = records.map(deps.line);
-    const size = lines.reduce((sum, line) => sum + line.length, 0);
-    const unit: FeedUnit = { records, lines, bytes: size, waiters: [], abandoned: false };
+    const unit = feedUnit(records, records.map(deps.line));
     next += records.length;
-    bytes += size;
+    bytes += unit.bytes;
     units.push(unit);
     return unit;
   };

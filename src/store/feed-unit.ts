@@ -23,3 +23,8 @@ const closingKinds: ReadonlySet<RecordKind> = new Set([
 export function isClosing(events: readonly Pick<AuditEvent, "kind">[]): boolean {
   return events.every(({ kind }) => closingKinds.has(kind));
 }
+
+export function feedUnit(records: readonly AuditRecord[], lines: readonly string[]): FeedUnit {
+  const bytes = lines.reduce((sum, line) => sum + line.length, 0);
+  return { records, lines, bytes, waiters: [], abandoned: false };
+}

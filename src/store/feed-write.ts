@@ -53,6 +53,17 @@ export async function headOf(client: Client): Promise<number> {
   return rows[0]?.head ?? 0;
 }
 
+/** Number of a log's last record; 0 where it has none. */
+export async function lastNumberOf(client: Client, log: string): Promise<number> {
+  const text = "select coalesce(max(number), 0) as number from entry where log = $1";
+  return (await client.query<{ number: number }>(text, [log])).rows[0]?.number ?? 0;
+}
+
+/** From now on a broker may take the log and go on after a number. */
+export async function openLogRow(client: Client, log: string, number: number): Promise<void> {
+  await client.query("insert into log values ($1, $2) on conflict do nothing", [log, number]);
+}
+
 /** Of units, the first numbers of those that are durable. */
 export async function recordedOf(
   client: Client,

@@ -1,6 +1,7 @@
 import type { Client } from "pg";
 import { WayleaveError } from "../core/errors.ts";
 import { encodeBase32 } from "../core/ids.ts";
+import { lastNumberOf, openLogRow } from "./feed-write.ts";
 import { lockSpace, locks } from "./postgres-migrations.ts";
 
 /** Two numbers, as PostgreSQL names advisory locks. */
@@ -29,17 +30,14 @@ export async function takeLog(client: Client, random: (bytes: number) => Uint8Ar
       if (await tryLock(client, logKey(name))) return endOf(client, name);
     }
     const name = encodeBase32(random(3)).slice(0, 4);
-    await client.query("insert into log values ($1, 0) on conflict do nothing", [name]);
+    await openLogRow(client, name, 0);
     if (!rows.some((row) => row.name === name) && (await tryLock(client, logKey(name)))) return endOf(client, name);
   }
 }
 
 async function endOf(client: Client, name: string): Promise<TakenLog> {
-  const { rows } = await client.query<{ number: number; reserved: number }>(
-    `select coalesce((select max(number) from entry where log = $1), 0) as number, reserved from log where name = $1`,
-    [name],
-  );
-  return { name, lastNumber: rows[0]?.number ?? 0, reserved: rows[0]?.reserved ?? 0 };
+  const { rows } = await client.query<{ reserved: number }>("select reserved from log where name = $1", [name]);
+  return { name, lastNumber: await lastNumberOf(client, name), reserved: rows[0]?.reserved ?? 0 };
 }
 
 async function tryLock(client: Client, key: LockKey): Promise<boolean> {
