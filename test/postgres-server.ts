@@ -135,6 +135,9 @@ function give(folder: string): void {
 
 /** Starts a server on a free port of 127.0.0.1, on a cluster of its own in the temporary folder. */
 export async function startPostgres(settings: Readonly<Record<string, string>> = {}): Promise<PostgresServer> {
+  // The run's own temporary folder may be closed to everybody else.
+  const { mode } = statSync(tmpdir());
+  if (nobody.uid !== undefined && (mode & 0o001) === 0) chmodSync(tmpdir(), mode | 0o001);
   const bin = binaries();
   const directory = mkdtempSync(join(tmpdir(), "wayleave-postgres-"));
   const data = join(directory, "data");

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -122,11 +122,15 @@ describe("the log", () => {
   test("tells the other broker at once, without waiting for its next look", async () => {
     await empty();
     const [a, b] = [await openLog(), await openLog()];
-    const told = Promise.withResolvers<number>();
-    b.onNews(() => told.resolve(performance.now()));
-    await a.append([opened(1)]);
-    const answered = performance.now();
-    expect((await told.promise) - answered).toBeLessThan(500);
+    const began = performance.now();
+    for (let at = 1; at <= 20; at++) {
+      const told = Promise.withResolvers<void>();
+      const unfollow = b.onNews(() => told.resolve());
+      await a.append([opened(at)]);
+      await told.promise;
+      unfollow();
+    }
+    expect(performance.now() - began).toBeLessThan(10_000); // by itself it looks once a second
   });
 
   test("takes a token once, whichever of two brokers it is brought to, and everything else of the batch", async () => {
@@ -206,6 +210,24 @@ describe("the state of a broker", () => {
       await after.close();
     }
     await expect(openState(dataDir, clock)).rejects.toMatchObject({ code: "journal_unavailable" });
+  });
+
+  test("knows no session after what the guide says of a restore, and takes no token again", async () => {
+    await empty();
+    const dataDir = mkdtempSync(join(tmpdir(), "wayleave-restore-"));
+    onTestFinished(() => rmSync(dataDir, { recursive: true }));
+    const before = await openPostgresState(store(), { dataDir, clock, log });
+    await before.recorder.append([opened(1), stateEvent.over(1e15), stateEvent.pinned]);
+    await before.close();
+    const guide = readFileSync(new URL("../docs/guides/postgresql.md", import.meta.url), "utf8");
+    const [, sql = ""] = /```sql\n(begin;[^`]*)```/.exec(guide) ?? [];
+    await server.admin("shared", sql);
+    const after = await openPostgresState(store(), { dataDir, clock, log });
+    expect([...after.table.all()]).toEqual([]);
+    expect(after.table.tombstone("gitlab", "1042", "7712")).toBeDefined();
+    expect(after.table.pin("gitlab", "acme/shop")).toBe("1042");
+    await expect(after.recorder.append([opened(2, "token 1")])).rejects.toMatchObject({ code: "store_conflict" });
+    await after.close();
   });
 
   test("is one broker's at a time: another stands by, and takes over with every session", async () => {

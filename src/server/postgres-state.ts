@@ -6,17 +6,14 @@ import { recordIds } from "../audit/record-number.ts";
 import type { StoreConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
-import { isEventRecord } from "../core/event-record.ts";
 import type { AuditRecord } from "../core/record.ts";
-import { KeyHistory } from "../credential/key-history.ts";
-import { CauseTable } from "../events/cause-table.ts";
-import { SessionTable } from "../session/table.ts";
 import type { RecordStore } from "../store/ports.ts";
 import { openPostgresLog, type PostgresLog } from "../store/postgres-log.ts";
 import { openPostgresStore } from "../store/postgres-store.ts";
 import { wholeTexts } from "../store/whole-texts.ts";
 import { moveJournal } from "./move-journal.ts";
 import type { BrokerState } from "./state.ts";
+import { type StateFolds, stateFolds } from "./state-folds.ts";
 
 /**
  * The same state in a PostgreSQL database: session, used token and record are durable in one transaction. Brings the
@@ -43,8 +40,7 @@ export async function openPostgresState(
       onWait: () => deps.log.warn({ database: where }, "another broker serves from this database; standing by"),
       onOutage: outageLog(deps.log, where),
     });
-    const folds = await foldState(store, log, deps.clock);
-    return { ...assemble(store, log), ...folds };
+    return { ...assemble(store, log), ...(await foldState(store, log, deps.clock)) };
   } catch (error) {
     await log?.close();
     await store.close();
@@ -52,20 +48,11 @@ export async function openPostgresState(
   }
 }
 
-type Folds = Pick<BrokerState, "table" | "keyHistory" | "causes">;
-
 const statePage = 2_000;
 
 /** Everything up to where the log began to follow, then what it hears. */
-async function foldState(store: RecordStore, log: PostgresLog, clock: Clock): Promise<Folds> {
-  const table = new SessionTable(clock.monotonic);
-  const keyHistory = new KeyHistory();
-  const causes = new CauseTable();
-  const apply = (record: AuditRecord) => {
-    table.apply(record);
-    keyHistory.apply(record);
-    if (isEventRecord(record)) causes.apply(record);
-  };
+async function foldState(store: RecordStore, log: PostgresLog, clock: Clock): Promise<StateFolds> {
+  const { folds, apply } = stateFolds(clock);
   const news: AuditRecord[] = [];
   let later = (record: AuditRecord): void => void news.push(record);
   const uptoSeq = log.seen;
@@ -79,11 +66,11 @@ async function foldState(store: RecordStore, log: PostgresLog, clock: Clock): Pr
   }
   for (const record of news) apply(record);
   later = apply;
-  table.prune(clock.now());
-  return { table, keyHistory, causes };
+  folds.table.prune(clock.now());
+  return folds;
 }
 
-function assemble(store: RecordStore, log: PostgresLog): Omit<BrokerState, keyof Folds> {
+function assemble(store: RecordStore, log: PostgresLog): Omit<BrokerState, keyof StateFolds> {
   /** After what was noted so far is durable, so that a decision can be explained as soon as it was made. */
   const current = async <T>(read: () => Promise<T>): Promise<T> => {
     try {

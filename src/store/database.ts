@@ -35,6 +35,7 @@ export function clientConfig({ tls, ...where }: DatabaseAddress, name: string): 
     connectionTimeoutMillis: patienceMs,
     query_timeout: patienceMs,
     keepAlive: true,
+    pipeline: true,
     ssl: tls === undefined ? false : { rejectUnauthorized: true, ...(tls.ca === undefined ? {} : { ca: tls.ca }) },
     options: Object.entries(settings)
       .map(([setting, value]) => `-c ${setting}=${value}`)

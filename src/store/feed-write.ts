@@ -1,4 +1,4 @@
-import type { Client } from "pg";
+import type { Client, QueryConfig } from "pg";
 import type { AuditRecord } from "../core/record.ts";
 import type { FeedUnit } from "./feed-unit.ts";
 import { entryRow, stateRow } from "./index-row.ts";
@@ -35,15 +35,18 @@ export const channel = "wayleave_feed";
  * database or network said; unless it was the commit that failed, nothing was written then.
  */
 export async function writeFeed(client: Client, { log, units, after }: FeedBatch): Promise<Written> {
-  await client.query(`begin; select pg_advisory_xact_lock(${lockSpace}, ${locks.feed})`);
-  const head = await headOf(client);
-  const foreign = await readForeign(client, log, after);
-  const conflicting = await findConflicts(client, units);
+  // Sent together: the server does one after the other, and the lock is the first.
+  const [, head, foreign, conflicting] = await Promise.all([
+    client.query(`begin isolation level read committed; select pg_advisory_xact_lock(${lockSpace}, ${locks.feed})`),
+    headOf(client),
+    readForeign(client, log, after),
+    findConflicts(client, units),
+  ]);
   const records = units.filter((unit) => !conflicting.has(unit)).flatMap((unit) => rowsOf(unit));
-  await insert(client, log, head, records);
-  const { command } = await client.query("commit");
+  const statements = [...insertions(log, head, records), { text: "commit" }];
+  const results = await Promise.all(statements.map((statement) => client.query(statement)));
   // A transaction that had failed is rolled back by it, without an error.
-  if (command !== "COMMIT") throw new Error("the transaction was rolled back");
+  if (results.at(-1)?.command !== "COMMIT") throw new Error("the transaction was rolled back");
   return { head: head + records.length, foreign, conflicting };
 }
 
@@ -134,29 +137,26 @@ const insertEntries = `insert into entry (seq, log, number, ${entryColumns.map((
   from unnest($2::bigint[], $3::bigint[], ${entryColumns.map(([, type], at) => `$${at + 4}::${type}[]`).join(", ")})
     as row (seq, number, ${entryColumns.map(([name]) => name).join(", ")})`;
 
+const insertRecords = "insert into record select * from unnest($1::bigint[], $2::text[])";
+
 const insertLives = `insert into life select * from unnest($1::text[], $2::text[], $3::integer[], $4::bigint[])
   on conflict (session) do update set job_id = coalesce(life.job_id, excluded.job_id),
     ended = greatest(life.ended, excluded.ended), matters_until = greatest(life.matters_until, excluded.matters_until)`;
 
-async function insert(client: Client, log: string, head: number, rows: readonly Row[]): Promise<void> {
-  if (rows.length === 0) return;
+/** In the order in which they are done. */
+function insertions(log: string, head: number, rows: readonly Row[]): readonly QueryConfig[] {
+  if (rows.length === 0) return [];
   const places = rows.map((_, at) => head + at + 1);
   const entries = rows.map(({ record }) => entryRow(record));
   const columns = entryColumns.map(([name]) => entries.map((entry) => storable(entry[name])));
-  await client.query({
-    name: "entry",
-    text: insertEntries,
-    values: [log, places, rows.map(({ record }) => record.seq), ...columns],
-  });
-  await client.query({
-    name: "record",
-    text: "insert into record select * from unnest($1::bigint[], $2::text[])",
-    values: [places, rows.map(({ json }) => json)],
-  });
-  await insertState(client, places, rows);
-  await insertTokens(client, rows);
   const reserved = Math.max(0, ...rows.map(({ record }) => (record.kind === "audit.reserved" ? record.data.upto : 0)));
-  if (reserved > 0) await client.query("update log set reserved = $2 where name = $1", [log, reserved]);
+  return [
+    { name: "entry", text: insertEntries, values: [log, places, rows.map(({ record }) => record.seq), ...columns] },
+    { name: "record", text: insertRecords, values: [places, rows.map(({ json }) => json)] },
+    ...stateInsertions(places, rows),
+    ...tokenInsertions(rows),
+    ...(reserved > 0 ? [{ text: "update log set reserved = $2 where name = $1", values: [log, reserved] }] : []),
+  ];
 }
 
 interface Life {
@@ -165,12 +165,12 @@ interface Life {
   readonly until: number;
 }
 
-async function insertState(client: Client, places: readonly number[], rows: readonly Row[]): Promise<void> {
+function stateInsertions(places: readonly number[], rows: readonly Row[]): readonly QueryConfig[] {
   const kept = rows.flatMap(({ record }, at) => {
     const state = stateRow(record);
     return state === undefined ? [] : [{ seq: places[at] ?? 0, state, jobId: entryRow(record).job_id }];
   });
-  if (kept.length === 0) return;
+  if (kept.length === 0) return [];
   const lives = new Map<string, Life>();
   for (const { state, jobId } of kept) {
     if (state.of !== "session") continue;
@@ -181,36 +181,39 @@ async function insertState(client: Client, places: readonly number[], rows: read
       until: Math.max(known?.until ?? 0, state.mattersUntil),
     });
   }
-  await client.query({
-    name: "state",
-    text: "insert into state select * from unnest($1::bigint[], $2::text[], $3::bigint[])",
-    values: [
-      kept.map(({ seq }) => seq),
-      kept.map(({ state }) => (state.of === "session" ? state.session : null)),
-      kept.map(({ state }) => (state.of === "session" ? null : state.until)),
-    ],
-  });
-  await client.query({
-    name: "life",
-    text: insertLives,
-    values: [
-      [...lives.keys()],
-      [...lives.values()].map(({ jobId }) => jobId),
-      [...lives.values()].map(({ ended }) => (ended ? 1 : 0)),
-      [...lives.values()].map(({ until }) => until),
-    ],
-  });
-  await client.query(`notify ${channel}`);
+  const sessions = kept.map(({ state }) => (state.of === "session" ? state.session : null));
+  const untils = kept.map(({ state }) => (state.of === "session" ? null : state.until));
+  const each = [...lives.values()];
+  return [
+    {
+      name: "state",
+      text: "insert into state select * from unnest($1::bigint[], $2::text[], $3::bigint[])",
+      values: [kept.map(({ seq }) => seq), sessions, untils],
+    },
+    {
+      name: "life",
+      text: insertLives,
+      values: [
+        [...lives.keys()],
+        each.map(({ jobId }) => jobId),
+        each.map(({ ended }) => (ended ? 1 : 0)),
+        each.map(({ until }) => until),
+      ],
+    },
+    { text: `notify ${channel}` },
+  ];
 }
 
-async function insertTokens(client: Client, rows: readonly Row[]): Promise<void> {
+function tokenInsertions(rows: readonly Row[]): readonly QueryConfig[] {
   const uses = rows.flatMap(({ record }) => tokenUse(record));
-  if (uses.length === 0) return;
-  await client.query({
-    name: "replay",
-    text: "insert into replay select * from unnest($1::text[], $2::text[], $3::bigint[])",
-    values: [uses.map(({ key }) => key), uses.map(({ session }) => session), uses.map(({ until }) => until)],
-  });
+  if (uses.length === 0) return [];
+  return [
+    {
+      name: "replay",
+      text: "insert into replay select * from unnest($1::text[], $2::text[], $3::bigint[])",
+      values: [uses.map(({ key }) => key), uses.map(({ session }) => session), uses.map(({ until }) => until)],
+    },
+  ];
 }
 
 /** PostgreSQL's text has no NUL. In JSON it is an escape; in what records are found by it becomes another character. */
