@@ -11,7 +11,6 @@ import { type PostgresServer, startPostgres, type TestDatabase } from "./postgre
 /** How often each is tried; more in the night: `WAYLEAVE_POSTGRES_TRIALS=20`. */
 const trials = Number(process.env.WAYLEAVE_POSTGRES_TRIALS ?? 2);
 const seed = Number(process.env.WAYLEAVE_POSTGRES_SEED ?? 8);
-console.log(`PostgreSQL crash trials: ${trials}, seed ${seed}`);
 
 let server: PostgresServer;
 beforeAll(async () => {
@@ -35,7 +34,7 @@ async function allRecords({ name }: TestDatabase): Promise<ReadonlyMap<string, A
   return new Map(records.map((record) => [record.id, record]));
 }
 
-test("a broker killed with -9 under load loses no acknowledged record and revives no ended session", async () => {
+test(`a broker killed with -9 under load loses no acknowledged record and revives no ended session (seed ${seed})`, async () => {
   const { crashes, database } = await installed("before_answer", "killed");
   await crashAgainAndAgain(crashes, fc.sample(round, { numRuns: trials, seed }));
   const { promised } = crashes;

@@ -13,7 +13,7 @@ export interface DatabaseAddress {
 }
 
 /** Nothing of the database takes this long; a connection that does is given up; ms. */
-export const patienceMs = 5_000;
+const patienceMs = 5_000;
 
 /** The locks that everybody waits for go with a client that stalls, or vanishes with its machine; ms and s as PostgreSQL has them. */
 const settings = {
