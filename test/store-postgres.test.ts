@@ -152,7 +152,9 @@ describe("the log", () => {
 
   test("gives places in the feed in the order of commits: nobody ever sees one before those below it", async () => {
     await empty();
-    const logs = [await openLog(), await openLog(), await openLog()];
+    const faults: unknown[] = [];
+    const onOutage = (error: unknown) => void (error !== undefined && faults.push(error));
+    const logs = [await openLog({ onOutage }), await openLog({ onOutage }), await openLog({ onOutage })];
     let writing = true;
     const reader = (async () => {
       let [head, count] = [0, 0];
@@ -167,6 +169,7 @@ describe("the log", () => {
     await Promise.all(many.flat());
     writing = false;
     expect(await reader).toBeGreaterThan(0);
+    expect(faults).toEqual([]); // without the lock two would want one place
   });
 
   test("takes a record back that cannot be JSON, and what came with it", async () => {
@@ -238,12 +241,11 @@ describe("the state of a broker", () => {
     });
     const first = await openPostgresState(store(), { dataDir: dirs[0] ?? "", clock, log });
     await first.recorder.append([opened(1), opened(2), ended(1)]);
-    let waits = true;
-    const second = openPostgresState(store(), { dataDir: dirs[1] ?? "", clock, log }).finally(() => {
-      waits = false;
-    });
+    const standing = Promise.withResolvers<void>();
+    const told = pino({}, { write: (line: string) => void (line.includes("standing by") && standing.resolve()) });
+    const second = openPostgresState(store(), { dataDir: dirs[1] ?? "", clock, log: told });
+    await Promise.race([standing.promise, second.then(() => Promise.reject(new Error("two serve")))]);
     await first.recorder.append([ended(2)]);
-    expect(waits).toBe(true);
     await first.close();
     const { table, close, recorder } = await second;
     expect([1, 2].map((at) => table.find(session(at))?.view.state)).toEqual(["ended", "ended"]);
