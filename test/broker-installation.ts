@@ -29,6 +29,8 @@ export interface BrokerInstallationOptions {
   /** More of the configuration. */
   readonly more?: Readonly<Record<string, unknown>>;
   readonly durable?: "within_50ms" | "before_answer";
+  /** A PostgreSQL database instead of the data folder. */
+  readonly database?: { readonly url: string; readonly password: string };
   readonly logLevel?: "debug" | "info" | "warn" | "error";
 }
 
@@ -41,7 +43,19 @@ export async function installBroker(options: BrokerInstallationOptions): Promise
   const { issuer, files } = await options.ci(url, ca);
   const gatewaySecret = randomBytes(24).toString("base64url");
   const encryptionKey = randomBytes(32).toString("base64");
-  const secrets = { "ca.pem": ca.ca, "encryption.key": encryptionKey, "edge-1.secret": gatewaySecret, ...files };
+  const { database } = options;
+  const store =
+    database === undefined
+      ? {}
+      : { store: { postgres: { url: database.url, password_file: "database.password", stale_after: "2s" } } };
+  const password = database === undefined ? {} : { "database.password": database.password };
+  const secrets = {
+    "ca.pem": ca.ca,
+    "encryption.key": encryptionKey,
+    "edge-1.secret": gatewaySecret,
+    ...files,
+    ...password,
+  };
   for (const [name, text] of Object.entries(secrets)) writeFileSync(join(directory, name), text, { mode: 0o600 });
   const policyPath = join(directory, "policy");
   mkdirSync(policyPath);
@@ -55,6 +69,7 @@ export async function installBroker(options: BrokerInstallationOptions): Promise
     data: "./data",
     policy: "./policy",
     keys: { encryption_key_file: "encryption.key" },
+    ...store,
     durable: options.durable ?? "within_50ms",
     log: { level: options.logLevel ?? "warn" },
     issuers: [issuer],

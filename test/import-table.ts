@@ -103,7 +103,7 @@ export const alsoAllowed: readonly {
 export const pureLayers: readonly string[] = ["core", "policy", "graph"];
 
 /** npm packages that touch the network, a disk or a stream. */
-export const effectful: readonly string[] = ["fastify", "kysely", "pino", "undici"];
+export const effectful: readonly string[] = ["fastify", "kysely", "pg", "pino", "undici"];
 
 /** What a pure layer's source must not say. */
 export const effects: readonly { readonly name: string; readonly text: RegExp }[] = [

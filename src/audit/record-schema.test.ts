@@ -22,7 +22,7 @@ const record = {
 /** Members of an interface, as its source has them. */
 function membersOf(file: string, name: string): readonly (string | undefined)[] {
   const source = readFileSync(new URL(file, import.meta.url), "utf8");
-  const [, body = ""] = new RegExp(`^export interface ${name} [^{]*{$(.*?)^}$`, "ms").exec(source) ?? [];
+  const [, body = ""] = new RegExp(`^export interface ${name}\\s[^{]*{$(.*?)^}$`, "ms").exec(source) ?? [];
   return [...body.matchAll(/^ {2}readonly "?([a-z._]+)"?:/gm)].map(([, kind]) => kind);
 }
 

@@ -24,6 +24,7 @@ export function crossChecks(document: ConfigDocument): readonly Diagnostic[] {
     ...duplicateNames(document, ["policy", "sources"], asList(asMap(root.policy).sources)),
     ...gateways.flatMap((gateway, at) => gatewayChecks(document, ["gateways", at], gateway, gateways, root)),
     ...spiffeChecks(document, asMap(root.spiffe), root.trust_domain),
+    ...secretPair(document, ["store", "postgres"], "password", false),
     ...issuers.flatMap((issuer, at) => issuerChecks(document, ["issuers", at], issuer)),
     ...peopleChecks(document, asMap(root.people), root),
   ];

@@ -27,6 +27,8 @@ export interface Config {
   readonly spiffe: SpiffeConfig;
   /** Absent: nobody signs in. */
   readonly people?: PeopleConfig;
+  /** Absent: journal and index in the data folder. */
+  readonly store?: StoreConfig;
   readonly durable: "within_50ms" | "before_answer";
   /** Who may approve break-glass; empty: nobody. Public keys are SPKI in base64. */
   readonly approvers: readonly { readonly name: string; readonly publicKey: string }[];
@@ -232,6 +234,22 @@ export type GatewayConfig =
   | LinkerdGatewayConfig
   | NatsGatewayConfig
   | ProxyGatewayConfig;
+
+export interface StoreConfig {
+  readonly postgres: {
+    readonly address: {
+      /** A name, an address, or the folder of a Unix socket. */
+      readonly host: string;
+      readonly port: number;
+      readonly database: string;
+      readonly user: string;
+      readonly password?: string;
+      /** Absent: plain text. `ca` is a PEM text; absent: the system's certificates. */
+      readonly tls?: { readonly ca?: string };
+    };
+    readonly staleAfterMs: number;
+  };
+}
 
 export interface SpiffeConfig {
   readonly svidTtlMs: number;

@@ -9,6 +9,7 @@ import { Reader, type Surroundings } from "./reader.ts";
 import { resolveGateway } from "./resolve-gateway.ts";
 import type { ConfigFile } from "./schema.ts";
 import { boundsOf } from "./source-bounds.ts";
+import { resolveStore } from "./store.ts";
 
 /** Fills defaults, reads secrets and files, and turns snake_case into camelCase: the only place that does. */
 export function resolveConfig(
@@ -34,6 +35,7 @@ export function resolveConfig(
     gateways: (raw.gateways ?? []).map((gateway, at) => resolveGateway(gateway, listen, ["gateways", at], read)),
     spiffe: resolveSpiffe(raw.spiffe, read),
     ...(raw.people === undefined ? {} : { people: resolvePeople(raw.people, read) }),
+    ...(raw.store === undefined ? {} : { store: resolveStore(raw.store, read) }),
     durable: raw.durable ?? "within_50ms",
     approvers: (raw.breakglass?.approvers ?? []).map(({ name, public_key }) => ({ name, publicKey: public_key })),
     log: { level: raw.log?.level ?? "info" },

@@ -6,6 +6,7 @@ import { address, describedFile, duration, name, secret, secretFile, Tls, url } 
 import { Gateway } from "./gateways.ts";
 import { People } from "./people.ts";
 import { PolicySource, sourcesDoc } from "./policy-sources.ts";
+import { Store } from "./store.ts";
 
 const Webhook = z.strictObject({
   name: name("Last part of the webhook's address, `/hooks/<issuer>/<name>`. 1 to 16 of a-z, 0-9 and -."),
@@ -205,6 +206,7 @@ export const ConfigFile = z.strictObject({
       "When a decision's record is on disk: `within_50ms` after the answer, or `before_answer`. Default: within_50ms.",
     )
     .optional(),
+  store: Store.describe("Where records and sessions are kept. Default: in `data`, which serves one broker.").optional(),
   spiffe: Spiffe.describe("Certificates and JWT-SVIDs of this trust domain.").optional(),
   people: People.describe(
     "Who may operate this broker from elsewhere, signed in by OpenID Connect. Default: nobody; the socket in `data` stays.",

@@ -5,25 +5,14 @@ import type { Health } from "../api/health.ts";
 import { type Journal, openJournal } from "../audit/journal.ts";
 import { recover } from "../audit/recover.ts";
 import type { Clock } from "../core/clock.ts";
-import { isEventRecord } from "../core/event-record.ts";
-import { isOperatorRecord } from "../core/operator-record.ts";
 import type { Recorder } from "../core/record.ts";
-import { KeyHistory } from "../credential/key-history.ts";
-import { CauseTable } from "../events/cause-table.ts";
-import { SignInTable } from "../people/sign-in-table.ts";
-import { SessionTable } from "../session/table.ts";
 import { type AuditIndex, openAuditIndex } from "../store/audit-index.ts";
+import { refuseMoved } from "./move-journal.ts";
+import { type StateFolds, stateFolds } from "./state-folds.ts";
 import type { RecordReader } from "./surface.ts";
 
 /** The journal, its index and the session table folded from them. */
-export interface BrokerState {
-  readonly table: SessionTable;
-  /** What the journal says about every signing key. */
-  readonly keyHistory: KeyHistory;
-  /** Messages that started pipelines, and those that did not. */
-  readonly causes: CauseTable;
-  /** Who is signed in as an operator. */
-  readonly signIns: SignInTable;
+export interface BrokerState extends StateFolds {
   readonly recorder: Recorder;
   readonly records: RecordReader;
   readonly health: Health;
@@ -35,22 +24,15 @@ export interface BrokerState {
  * listens. Throws `journal_corrupt` or `journal_unavailable`; the index, being derived, is rebuilt where it is missing.
  */
 export async function openState(dataDir: string, clock: Clock): Promise<BrokerState> {
+  refuseMoved(dataDir);
   const journal = await openJournal({ dir: join(dataDir, "journal"), clock, random: (bytes) => randomBytes(bytes) });
   let index: AuditIndex | undefined;
   try {
     index = await openAuditIndex(join(dataDir, "index.sqlite"), journal);
-    const table = new SessionTable(clock.monotonic);
-    const keyHistory = new KeyHistory();
-    const causes = new CauseTable();
-    const signIns = new SignInTable();
-    for await (const record of recover({ journal, index, now: clock.now() })) {
-      table.apply(record);
-      keyHistory.apply(record);
-      if (isEventRecord(record)) causes.apply(record);
-      if (isOperatorRecord(record)) signIns.apply(record);
-    }
-    table.prune(clock.now());
-    return { ...assemble(dataDir, journal, index), table, keyHistory, causes, signIns };
+    const { folds, apply } = stateFolds(clock);
+    for await (const record of recover({ journal, index, now: clock.now() })) apply(record);
+    folds.table.prune(clock.now());
+    return { ...assemble(dataDir, journal, index), ...folds };
   } catch (error) {
     await index?.close();
     await journal.close();
@@ -58,11 +40,7 @@ export async function openState(dataDir: string, clock: Clock): Promise<BrokerSt
   }
 }
 
-function assemble(
-  dataDir: string,
-  journal: Journal,
-  index: AuditIndex,
-): Omit<BrokerState, "table" | "keyHistory" | "causes" | "signIns"> {
+function assemble(dataDir: string, journal: Journal, index: AuditIndex): Omit<BrokerState, keyof StateFolds> {
   const disk = watchDisk(dataDir);
   return {
     recorder: journal,

@@ -70,7 +70,7 @@ async function records(question: Question): Promise<readonly string[]> {
       return wholeTexts(start.journalDir, found === undefined ? [] : [found], {});
     }
     case "state":
-      return store.stateRecords(question.range);
+      return (await store.stateRecords(question.range)).map(({ json }) => json);
     case "caughtUp":
       return [];
   }

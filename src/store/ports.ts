@@ -75,19 +75,29 @@ export interface StateRange {
   readonly limit: number;
 }
 
-/** Where the index of the journal is kept. Derived: it may be deleted at any time and is built again. */
-export interface Store {
+/** A state record and where it stands in the order of all. */
+export interface KeptState {
+  readonly seq: number;
+  readonly json: string;
+}
+
+/** Where records are kept and asked for, in the order in which they became durable. */
+export interface RecordStore {
   /** Brings the schema up to date. */
   migrate(): Promise<void>;
-  position(): Promise<IndexPosition | undefined>;
-  /** Takes in records, in order, and the position after them: all or nothing. */
-  ingest(records: readonly IndexedRecord[], position: IndexPosition): Promise<void>;
   /** In the filter's order; texts as they are kept. `subject` and `brief` are left to whoever reads the whole ones. */
   query(filter: RecordFilter): Promise<readonly KeptText[]>;
   get(id: string): Promise<KeptText | undefined>;
-  /** The journal's text of records of sessions that have not ended or still matter, of live tombstones and revocations, and pins; oldest first. */
-  stateRecords(range: StateRange): Promise<readonly string[]>;
+  /** Records of sessions that have not ended or still matter, of live tombstones and revocations, and pins; oldest first. */
+  stateRecords(range: StateRange): Promise<readonly KeptState[]>;
+  close(): Promise<void>;
+}
+
+/** Where the index of the journal is kept. Derived: it may be deleted at any time and is built again. */
+export interface Store extends RecordStore {
+  position(): Promise<IndexPosition | undefined>;
+  /** Takes in records, in order, and the position after them: all or nothing. */
+  ingest(records: readonly IndexedRecord[], position: IndexPosition): Promise<void>;
   /** Forgets everything. */
   clear(): Promise<void>;
-  close(): Promise<void>;
 }

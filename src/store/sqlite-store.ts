@@ -1,10 +1,11 @@
 import { closeSync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
-import { Kysely, sql } from "kysely";
+import { Kysely } from "kysely";
 import { entryRow, stateRow } from "./index-row.ts";
 import { type IndexSchema, migrateToLatest } from "./migrations.ts";
-import type { IndexedRecord, IndexPosition, KeptText, RecordFilter, StateRange, Store } from "./ports.ts";
+import type { IndexedRecord, IndexPosition, Store } from "./ports.ts";
 import { seqOfId } from "./record-id.ts";
+import { recordQueries, type TextQuery } from "./record-queries.ts";
 import { sqliteDialect } from "./sqlite-dialect.ts";
 
 const pragmas = [
@@ -26,15 +27,13 @@ export function openSqliteStore(file: string): Store {
   const db = new Kysely<IndexSchema>({ dialect: sqliteDialect(database) });
   let ingest: Ingest | undefined;
   return {
-    migrate: () => migrateToLatest(db),
+    ...recordQueries(db, { texts: textsOf(db), seqOf: async (id) => seqOfId(id), own: (id) => own(db, id) }),
+    migrate: () => migrate(database, db),
     position: () => db.selectFrom("position").select(["log", "segment", "offset", "seq"]).executeTakeFirst(),
     ingest: async (records, position) => {
       ingest ??= prepareIngest(database);
       ingest(records, position);
     },
-    query: (filter) => query(db, filter),
-    get: (id) => get(db, id),
-    stateRecords: (range) => stateRecords(db, range),
     clear: () =>
       db.transaction().execute(async (all) => {
         for (const table of ["entry", "record", "place", "state", "life", "position"] as const)
@@ -42,6 +41,18 @@ export function openSqliteStore(file: string): Store {
       }),
     close: () => db.destroy(),
   };
+}
+
+/** All of the schema or none of it: Kysely takes SQLite for a database that cannot, and a start may be cut short. */
+async function migrate(database: DatabaseSync, db: Kysely<IndexSchema>): Promise<void> {
+  database.exec("begin immediate");
+  try {
+    await migrateToLatest(db);
+    database.exec("commit");
+  } catch (error) {
+    if (database.isTransaction) database.exec("rollback");
+    throw error;
+  }
 }
 
 type Ingest = (records: readonly IndexedRecord[], position: IndexPosition) => void;
@@ -92,97 +103,15 @@ function prepareIngest(database: DatabaseSync): Ingest {
   };
 }
 
-async function query(db: Kysely<IndexSchema>, filter: RecordFilter): Promise<readonly KeptText[]> {
-  const { job, limit } = filter;
-  const from = matching(db, filter);
-  if (job === undefined) return (await from.execute()).map(keptText);
-  // By way of the job's sessions, so that no index by job has to be kept for every decision; one by one, so that a page
-  // of a long session is not looked for among all of it.
-  const sessions = await db.selectFrom("life").select("session").where("job_id", "=", job).execute();
-  const parts = await Promise.all([
-    from.where("entry.session", "is", null).where("entry.job_id", "=", job).execute(),
-    ...sessions.map(({ session }) => from.where("entry.session", "=", session).execute()),
-  ]);
-  const direction = filter.order === "oldest_first" ? 1 : -1;
-  return parts
-    .flat()
-    .sort((a, b) => (a.seq - b.seq) * direction)
-    .slice(0, limit)
-    .map(keptText);
-}
-
-/** Everything but the job. */
-function matching(db: Kysely<IndexSchema>, filter: RecordFilter) {
-  const { project, kinds, sinceMs, untilMs, before, after, subject } = filter;
-  let found = texts(db).innerJoin("entry", "entry.seq", "record.seq");
-  for (const column of ["session", "target", "kind", "effect", "gateway"] as const) {
-    const wanted = filter[column];
-    if (wanted !== undefined) found = found.where(`entry.${column}`, "=", wanted);
-  }
-  // As a literal: SQLite uses an index of some rows only where it can see that the rows are those.
-  if (subject !== undefined) found = found.where("entry.kind", "=", sql.lit("nats.published"));
-  if (kinds !== undefined) found = found.where("entry.kind", "in", kinds);
-  if (project !== undefined) {
-    found = found.where((or) => or.or([or("entry.project", "=", project), or("entry.project_id", "=", project)]));
-  }
-  if (sinceMs !== undefined) found = found.where("entry.time_ms", ">=", sinceMs);
-  if (untilMs !== undefined) found = found.where("entry.time_ms", "<", untilMs);
-  if (before !== undefined) found = found.where("entry.seq", "<", seqOfId(before) ?? 0);
-  if (after !== undefined) found = found.where("entry.seq", ">", seqOfId(after) ?? Number.MAX_SAFE_INTEGER);
-  return found.orderBy("entry.seq", filter.order === "oldest_first" ? "asc" : "desc").limit(filter.limit);
-}
-
-function texts(db: Kysely<IndexSchema>) {
-  return db
+function textsOf(db: Kysely<IndexSchema>): TextQuery {
+  const texts = db
     .selectFrom("record")
     .leftJoin("place", "place.seq", "record.seq")
     .select(["record.seq", "record.json", "place.segment", "place.offset", "place.length"]);
+  return texts as unknown as TextQuery; // that `place` can be asked for as well is nobody's business
 }
 
-interface TextRow {
-  readonly json: string;
-  readonly segment: string | null;
-  readonly offset: number | null;
-  readonly length: number | null;
-}
-
-function keptText({ json, segment, offset, length }: TextRow): KeptText {
-  return segment === null || offset === null || length === null
-    ? { json }
-    : { json, place: { segment, offset, length } };
-}
-
-async function get(db: Kysely<IndexSchema>, id: string): Promise<KeptText | undefined> {
-  const seq = seqOfId(id);
-  if (seq === undefined) return undefined;
-  const row = await texts(db)
-    .innerJoin("position", (join) => join.on("position.log", "=", id.slice(4, 8)))
-    .where("record.seq", "=", seq)
-    .executeTakeFirst();
-  return row === undefined ? undefined : keptText(row);
-}
-
-async function stateRecords(db: Kysely<IndexSchema>, range: StateRange): Promise<readonly string[]> {
-  const { nowMs, afterSeq, uptoSeq, limit } = range;
-  const open = db.selectFrom("life").select("session").where("ended", "=", 0);
-  const late = db.selectFrom("life").select("session").where("matters_until", ">=", nowMs);
-  const rows = await db
-    .selectFrom("state")
-    .innerJoin("record", "record.seq", "state.seq")
-    .select("record.json")
-    .where("state.seq", ">", afterSeq)
-    .where("state.seq", "<=", uptoSeq)
-    .where((or) =>
-      or.or([
-        or("state.session", "in", open.union(late)),
-        or.and([
-          or("state.session", "is", null),
-          or.or([or("state.until", "is", null), or("state.until", ">=", nowMs)]),
-        ]),
-      ]),
-    )
-    .orderBy("state.seq")
-    .limit(limit)
-    .execute();
-  return rows.map((row) => row.json);
+async function own(db: Kysely<IndexSchema>, id: string): Promise<boolean> {
+  const position = await db.selectFrom("position").select("log").executeTakeFirst();
+  return position?.log === id.slice(4, 8);
 }

@@ -31,7 +31,7 @@ export const stateEvent = {
     data: {
       identity,
       hard_end_at: hardEndAt,
-      replay_key: "key",
+      replay_key: `key of ${letter}`,
       replay_until: replayUntil,
       refresh_hash: "hash",
       roles: [],
@@ -43,7 +43,7 @@ export const stateEvent = {
     kind: "session.renewed",
     session: session(letter),
     job,
-    data: { hard_end_at: hardEndAt, replay_key: "key 2", replay_until: replayUntil },
+    data: { hard_end_at: hardEndAt, replay_key: `key 2 of ${letter}`, replay_until: replayUntil },
   }),
   ended: (letter: string): AuditEvent => ({
     kind: "session.ended",
