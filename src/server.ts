@@ -16,6 +16,7 @@ import { healthRoutes } from "./api/health.ts";
 import { hookRoutes } from "./api/hooks.ts";
 import { keyRoutes } from "./api/keys.ts";
 import { operatorRoutes } from "./api/operator.ts";
+import { policyRoutes } from "./api/policy.ts";
 import { projectIdRoutes } from "./api/project-ids.ts";
 import { sessionRoutes } from "./api/session.ts";
 import { svidRoutes } from "./api/svid.ts";
@@ -27,6 +28,7 @@ import { WayleaveError } from "./core/errors.ts";
 import type { AuditEvent } from "./core/record.ts";
 import { createProofVerifier } from "./credential/proof.ts";
 import { keptAt } from "./gateway/keep.ts";
+import { createLimits } from "./gateway/limits.ts";
 import { createRefusalRecords } from "./gateway/refusal-records.ts";
 import type { Policy } from "./policy/policy.ts";
 import { type BreakglassServices, connectBreakglass } from "./server/breakglass.ts";
@@ -37,10 +39,13 @@ import { connectGateways } from "./server/gateways.ts";
 import { listenGrpc, secretMethods } from "./server/grpc.ts";
 import { connectIssuers } from "./server/issuers.ts";
 import { type BrokerKeys, keyOperation, openBrokerKeys } from "./server/keys.ts";
+import { openKeptPolicies } from "./server/kept-policies.ts";
 import { listenAt, listenOnSocket } from "./server/listen.ts";
 import { connectMessaging } from "./server/messaging.ts";
 import { connectPeople } from "./server/people.ts";
-import { openPolicySource, type PolicySource } from "./server/policy-source.ts";
+import { policyOperation } from "./server/policy-overview.ts";
+import { openPolicyRollout, type PolicyRollout } from "./server/policy-rollout.ts";
+import { buildPolicy, type LoadedPolicy, openPolicySource } from "./server/policy-source.ts";
 import { openPolicySources } from "./server/policy-sources.ts";
 import { openPostgresState } from "./server/postgres-state.ts";
 import { listenProxies } from "./server/proxies.ts";
@@ -90,19 +95,31 @@ export async function startServer(config: Config, options: ServerOptions): Promi
     policySources === undefined
       ? undefined
       : openPolicySources({ sources: policySources, issuers, folder: join(config.dataDir, "policy-sources") });
-  const policies = await openPolicySource({
+  const sourceOptions = {
     path: policyPath,
     ...(sources === undefined ? {} : { sources }),
     issuers,
     spiffe: { trustDomain, prefixes: spiffe.prefixes },
     now: clock.now,
-  });
-  refuseUnknownTargets(config, policies);
-  refuseImpossibleEvents(policies.current().policy, config);
+  };
+  const disk = await openPolicySource(sourceOptions);
+  acceptPolicy(config, disk.current());
   const { store, dataDir } = config;
   const state =
     store === undefined ? await openState(dataDir, clock) : await openPostgresState(store, { dataDir, clock, log });
   try {
+    const policies = await openPolicyRollout({
+      disk,
+      history: state.policyHistory,
+      kept: openKeptPolicies(join(config.dataDir, "policies"), clock.now),
+      recorder: state.recorder,
+      clock,
+      shadow: createLimits(clock),
+      build: (texts) => buildPolicy(texts, sourceOptions),
+      accept: (policy) => acceptPolicy(config, policy),
+      onFault: (error) => log.error({ err: error }, "the candidate policy fails; the active one is not touched by it"),
+      warn: (text) => log.warn(text),
+    });
     const keys = await openKeys(config, state, log);
     return await serve(config, options, policies, keys, state);
   } catch (error) {
@@ -132,7 +149,7 @@ async function openKeys(config: Config, state: BrokerState, log: Logger): Promis
 async function serve(
   config: Config,
   options: ServerOptions,
-  policies: PolicySource,
+  policies: PolicyRollout,
   keys: BrokerKeys,
   state: BrokerState,
 ): Promise<RunningServer> {
@@ -151,6 +168,7 @@ async function serve(
   });
   const operatorSide = [
     operatorRoutes(surface.operator),
+    policyRoutes(parts.rollout),
     keyRoutes(keyOperation(keys, config, clock)),
     gatewayListRoutes({ gateways: () => gatewaysResponse({ ...parts, breakglass }) }),
     verifyRoutes(evidence.verify),
@@ -205,7 +223,7 @@ async function serve(
 async function connectParts(
   config: Config,
   { log, timings: scaled }: ServerOptions,
-  policies: PolicySource,
+  policies: PolicyRollout,
   keys: BrokerKeys,
   state: BrokerState,
 ) {
@@ -261,9 +279,18 @@ async function connectParts(
     onUnauthenticated: onRefused,
     onFault,
   });
+  const rollout = policyOperation({
+    rollout: policies,
+    sessions: () => table.all(),
+    disagreements: records.disagreements,
+    async changed() {
+      await Promise.all([sessions.facts.refreshAll(), messaging.reconcile()]);
+    },
+  });
   return {
     timings,
     policy,
+    rollout,
     sessions,
     feed,
     gateways,
@@ -301,9 +328,14 @@ function noting(recorder: BrokerState["recorder"], onFault: (error: unknown) => 
   };
 }
 
+/** Throws where this installation cannot run by the policy. */
+function acceptPolicy(config: Config, { policy }: LoadedPolicy): void {
+  refuseUnknownTargets(config, policy.targets);
+  refuseImpossibleEvents(policy, config);
+}
+
 /** A gateway that fronts what policy does not have would refuse everything there, and say it enforces it. */
-function refuseUnknownTargets(config: Config, policies: PolicySource): void {
-  const { targets } = policies.current().policy;
+function refuseUnknownTargets(config: Config, targets: LoadedPolicy["policy"]["targets"]): void {
   for (const gateway of config.gateways) {
     const misplaced = gateway.targets.find(
       (name) => targets.has(name) && (targets.get(name)?.kind === "nats") !== (gateway.kind === "nats"),

@@ -148,6 +148,12 @@ export interface StatusResponse {
     readonly problem?: string;
     /** Where it is put together from several: what is in force of each, and its trouble. */
     readonly sources?: readonly { readonly name: string; readonly version: string; readonly problem?: string }[];
+    /** What the files say, where an operator set that aside. */
+    readonly disk?: string;
+    /** What is tried beside it. */
+    readonly candidate?: string;
+    /** The candidate decides for some projects. */
+    readonly canary?: true;
   };
   readonly issuers: readonly {
     readonly name: string;
@@ -241,4 +247,67 @@ export interface MeResponse extends Partial<SignInSummary> {
   readonly roles: readonly OperatorRole[];
   /** Actions, as commands say them. */
   readonly may: readonly string[];
+}
+
+/** A policy as its files have it; the lock file beside them. */
+export interface PolicyTextsRequest {
+  readonly files: readonly { readonly name: string; readonly text: string }[];
+  readonly lock?: { readonly name: string; readonly text: string };
+}
+
+interface PolicyDescription {
+  readonly version: string;
+  readonly roles: number;
+  readonly targets: number;
+  readonly files: readonly string[];
+  readonly since: string;
+  readonly by?: string;
+}
+
+/** What decides, what is tried beside it, and where the two differ. */
+export interface RolloutResponse {
+  readonly active: PolicyDescription & {
+    readonly how: "loaded" | "promoted" | "rolled_back";
+    readonly replaces?: string;
+  };
+  /** What the files say; `set_aside` where an operator's word is in force instead. */
+  readonly disk: { readonly version: string; readonly set_aside: boolean; readonly problem?: string };
+  readonly candidate?: PolicyDescription & {
+    /** How often it could not decide; that never changed an answer, unless it was a canary's: then it was a refusal. */
+    readonly faults: number;
+  };
+  readonly canary?: {
+    readonly projects: readonly string[];
+    /** Percent of all other projects. */
+    readonly share: number;
+    /** Living sessions that the candidate decides for. */
+    readonly sessions: number;
+  };
+  /** Of this candidate beside this active policy; most first. */
+  readonly disagreements: readonly {
+    readonly effect: "newly_denied" | "newly_allowed" | "passes_differently";
+    readonly target: string;
+    /** Of the policy that allows. */
+    readonly role: string;
+    /** Why the other one refuses. */
+    readonly reason: string;
+    readonly count: number;
+    readonly first: string;
+    readonly last: string;
+  }[];
+}
+
+/** Policies that can be gone back to. */
+export interface PolicyListResponse {
+  readonly policies: readonly {
+    readonly version: string;
+    readonly kept_at: string;
+    readonly active: boolean;
+    readonly candidate: boolean;
+    readonly on_disk: boolean;
+    /** When it last came into force, where that was a change. */
+    readonly came?: { readonly how: string; readonly at: string; readonly by?: string };
+    /** When another one took its place. */
+    readonly left?: { readonly how: string; readonly at: string; readonly for: string };
+  }[];
 }

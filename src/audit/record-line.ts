@@ -1,4 +1,4 @@
-import type { Closest, FactUse } from "../core/decision.ts";
+import type { Beside, Closest, FactUse } from "../core/decision.ts";
 import type { NatsDelivered, NatsPublished } from "../core/nats-record.ts";
 import type { AuditRecord, DecisionData, RecordJob } from "../core/record.ts";
 import { canonicalJson } from "./canonical-json.ts";
@@ -69,20 +69,30 @@ function sortedDelivered(data: NatsDelivered) {
 
 function sortedDecision(data: DecisionData) {
   return {
+    beside: data.beside === undefined ? undefined : sortedBeside(data.beside),
+    canary: data.canary,
     closest: data.closest === undefined ? undefined : sortedClosest(data.closest),
+    counted: data.counted,
     detail: data.detail,
     effect: data.effect,
     facts: data.facts?.map(sortedFact),
     gateway: data.gateway,
     host: data.host,
+    missing: data.missing,
+    narrowed: data.narrowed,
     operation: data.operation,
     outcome: data.outcome,
     policy: data.policy,
     reason: data.reason,
     rule: data.rule,
+    stream: data.stream,
     target: data.target,
     token: data.token,
   } satisfies { [K in keyof Required<DecisionData>]: unknown };
+}
+
+function sortedBeside({ outcome, policy, reason, rule }: Beside) {
+  return { outcome, policy, reason, rule } satisfies { [K in keyof Required<Beside>]: unknown };
 }
 
 function sortedClosest({ failed, file, found, line, met, of, role }: Closest) {

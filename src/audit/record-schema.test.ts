@@ -36,6 +36,8 @@ test("the schema has exactly the kinds of core/record.ts, and every member of ea
   const streams = membersOf("../core/stream-record.ts", "StreamEventData");
   const breakglass = membersOf("../core/breakglass-record.ts", "BreakglassRecordData");
   expect(breakglass).toHaveLength(1);
+  const policies = membersOf("../core/policy-record.ts", "PolicyRecordData");
+  expect(policies.length).toBeGreaterThan(5);
   const kinds = [
     ...membersOf("../core/record.ts", "EventData"),
     ...nats,
@@ -43,6 +45,7 @@ test("the schema has exactly the kinds of core/record.ts, and every member of ea
     ...operators,
     ...streams,
     ...breakglass,
+    ...policies,
   ];
   expect(kinds.length).toBeGreaterThan(30);
   expect(Object.keys(dataSchemas).toSorted()).toEqual(kinds.toSorted());

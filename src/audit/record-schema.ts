@@ -1,5 +1,4 @@
 import { z } from "zod";
-import { type ReasonCode, reasonCodes } from "../core/decision.ts";
 import { issuerTypes } from "../core/identity.ts";
 import { recordIdPattern } from "../core/ids.ts";
 import type { AuditRecord, EventData, RecordKind } from "../core/record.ts";
@@ -8,6 +7,7 @@ import { breakglassDataSchemas } from "./breakglass-record-schema.ts";
 import { eventDataSchemas } from "./event-record-schema.ts";
 import { natsDataSchemas } from "./nats-record-schema.ts";
 import { operatorDataSchemas } from "./operator-record-schema.ts";
+import { beside, outcome, policyDataSchemas, reason } from "./policy-record-schema.ts";
 import { recordMeanings } from "./record-meanings.ts";
 
 const text = z.string();
@@ -18,7 +18,6 @@ const texts = z.array(text);
 const policy = text.describe("policy version");
 const from = text.describe("network address the request came from").exactOptional();
 const suspendReason = z.enum(["lease_missed", "policy_withdrawn"]);
-const reasonCode = z.enum(Object.keys(reasonCodes) as [ReasonCode, ...ReasonCode[]]);
 const factValue = z.union([text, z.number(), z.boolean()]);
 
 const job = z
@@ -87,12 +86,18 @@ const decision = z.strictObject({
   operation: text,
   host: maybe,
   effect: z.enum(["allow", "deny"]).describe("what policy says"),
-  outcome: z.enum(["allow", "deny", "would_deny", "pass"]).describe("what the gateway was told"),
-  reason: reasonCode,
+  outcome: outcome.describe("what the gateway was told"),
+  reason,
   rule: maybe,
   policy,
   facts: z.array(factUse).exactOptional(),
   closest: closest.exactOptional(),
+  missing: maybe,
+  narrowed: texts.describe("role ids the token was narrowed to").exactOptional(),
+  stream: z.literal(true).exactOptional(),
+  counted: z.literal(true).describe("a gateway in front had allowed and counted it").exactOptional(),
+  canary: z.literal(true).describe("the candidate decided").exactOptional(),
+  beside: beside.exactOptional(),
   token: text.describe("keyed fingerprint of the presented token").exactOptional(),
   detail: maybe,
 });
@@ -109,6 +114,8 @@ const opened = z.strictObject({
     .strictObject({ gateway: text, token_hash: text.describe("hex SHA-256 of the subject token") })
     .describe("the subject token itself is a password at this gateway, and nothing else")
     .exactOptional(),
+  facts: z.record(text, fact).exactOptional(),
+  missing: texts.describe("facts that were asked for and have no value").exactOptional(),
   parent: maybe,
   roles: texts,
   policy,
@@ -166,7 +173,13 @@ const gatewayRequest = z.strictObject({
 export const dataSchemas = {
   "broker.started": z.strictObject({ version: text, policy }),
   "broker.stopped": z.strictObject({}),
-  "policy.loaded": z.strictObject({ policy, files: texts, roles: count }),
+  "policy.loaded": z.strictObject({
+    policy,
+    files: texts,
+    roles: count,
+    replaces: text.describe("version in force until then").exactOptional(),
+    disk: text.describe("version the files make, where an operator set it aside").exactOptional(),
+  }),
   "policy.refused": z.strictObject({ problems: count, first: text }),
   "key.created": z.strictObject({ class: text, kid: text }),
   "key.prepared": z.strictObject({ class: text, kid: text, usable_at: ms }),
@@ -195,7 +208,7 @@ export const dataSchemas = {
   "lease.held": z.strictObject({ lease: text }),
   "lease.released": z.strictObject({ lease: text }),
   "job.over": z.strictObject({ issuer: text, project_id: text, job_id: text, status: text, until: ms }),
-  "facts.read": z.strictObject({ facts: z.record(text, fact) }),
+  "facts.read": z.strictObject({ facts: z.record(text, fact), missing: texts.exactOptional() }),
   "webhook.accepted": z.strictObject({ issuer: text, event: text, delivery: maybe, effect: text }),
   "webhook.refused": z.strictObject({ issuer: text, code: text, detail: text }),
   decision,
@@ -217,12 +230,13 @@ export const dataSchemas = {
     bytes_out: count,
     ms: count,
     ended_by: z.enum(["client", "upstream", "wayleave"]),
-    reason: reasonCode.exactOptional(),
+    reason: reason.exactOptional(),
   }),
   ...natsDataSchemas,
   ...eventDataSchemas,
   ...operatorDataSchemas,
   ...breakglassDataSchemas,
+  ...policyDataSchemas,
   "audit.reserved": z.strictObject({ upto: count }),
   "audit.gap": z.strictObject({ after_seq: count, at_most: count }),
 } satisfies { readonly [K in RecordKind]: z.ZodType<EventData[K]> };

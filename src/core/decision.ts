@@ -86,6 +86,18 @@ export interface Closest {
   readonly found?: string;
 }
 
+/** What a gateway does with an answer: `would_deny` is let through and recorded, `pass` let through without identity. */
+export type Outcome = "allow" | "deny" | "would_deny" | "pass";
+
+/** What the other of two policies says of a request, where a candidate stands beside the active one and they differ. */
+export interface Beside {
+  /** Version of that other policy. */
+  readonly policy: string;
+  readonly outcome: Outcome;
+  readonly reason: ReasonCode;
+  readonly rule?: string;
+}
+
 /** The answer for one request. `effect` is what policy says; `mode: observe` lets it through all the same. */
 export interface Decision {
   readonly effect: "allow" | "deny";
@@ -103,4 +115,14 @@ export interface Decision {
   /** For denials that a fact or condition caused: its name. */
   readonly missing?: string;
   readonly closest?: Closest;
+  /** The candidate decided: the job's project tries it. */
+  readonly canary?: true;
+  /** Only where the other policy has another outcome; it changes nothing. */
+  readonly beside?: Beside;
+}
+
+/** What becomes of a request by this decision. */
+export function outcomeOf({ effect, mode }: Pick<Decision, "effect" | "mode">): Outcome {
+  if (effect === "allow") return "allow";
+  return mode === "observe" ? "would_deny" : "deny";
 }

@@ -17,6 +17,12 @@ export type Facts = Readonly<Record<string, Fact>>;
 
 export const noFacts: Facts = Object.freeze({});
 
+/** The names that were asked for and have no value: what a replay may count as missing rather than as never asked. */
+export function missingOf(facts: Facts, asked: readonly string[]): { readonly missing?: readonly string[] } {
+  const missing = asked.filter((name) => !Object.hasOwn(facts, name));
+  return missing.length === 0 ? {} : { missing };
+}
+
 export type FactType = "string" | "int" | "bool";
 
 /**

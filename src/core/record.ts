@@ -1,10 +1,11 @@
 import type { BreakglassRecordData } from "./breakglass-record.ts";
-import type { Closest, FactUse, ReasonCode } from "./decision.ts";
+import type { Beside, Closest, FactUse, Outcome, ReasonCode } from "./decision.ts";
 import type { EventRecordData } from "./event-record.ts";
 import type { Fact } from "./fact.ts";
 import type { JobIdentity } from "./identity.ts";
 import type { NatsEventData } from "./nats-record.ts";
 import type { OperatorRecordData } from "./operator-record.ts";
+import type { PolicyRecordData } from "./policy-record.ts";
 import type { RecordJob } from "./record-job.ts";
 import type { EndReason, Narrowing, SuspendReason } from "./session.ts";
 import type { StreamEventData } from "./stream-record.ts";
@@ -23,12 +24,24 @@ export interface DecisionData {
   /** What policy says. */
   readonly effect: "allow" | "deny";
   /** What the gateway was told: `would_deny` in observe mode, `pass` on a shared route. */
-  readonly outcome: "allow" | "deny" | "would_deny" | "pass";
+  readonly outcome: Outcome;
   readonly reason: ReasonCode;
   readonly rule?: string;
   readonly policy: string;
   readonly facts?: readonly FactUse[];
   readonly closest?: Closest;
+  /** For `fact_missing`: the fact. */
+  readonly missing?: string;
+  /** Role ids the token was narrowed to. */
+  readonly narrowed?: readonly string[];
+  /** It asked for a stream. */
+  readonly stream?: true;
+  /** A gateway in front had allowed and counted it. */
+  readonly counted?: true;
+  /** The candidate decided: `policy` is its version. */
+  readonly canary?: true;
+  /** What the other policy says, where it has another outcome. */
+  readonly beside?: Beside;
   /** Keyed fingerprint of the presented token. */
   readonly token?: string;
   readonly detail?: string;
@@ -69,10 +82,18 @@ export interface EventData
     EventRecordData,
     OperatorRecordData,
     StreamEventData,
-    BreakglassRecordData {
+    BreakglassRecordData,
+    PolicyRecordData {
   readonly "broker.started": { readonly version: string; readonly policy: string };
   readonly "broker.stopped": Record<string, never>;
-  readonly "policy.loaded": { readonly policy: string; readonly files: readonly string[]; readonly roles: number };
+  /** State where it `replaces` what was in force. `disk`: what the files say, where an operator set that aside. */
+  readonly "policy.loaded": {
+    readonly policy: string;
+    readonly files: readonly string[];
+    readonly roles: number;
+    readonly replaces?: string;
+    readonly disk?: string;
+  };
   readonly "policy.refused": { readonly problems: number; readonly first: string };
   readonly "key.created": { readonly class: string; readonly kid: string };
   /** Published but not yet signing: gateways may learn it until `usable_at`, ms since the epoch. */
@@ -111,6 +132,9 @@ export interface EventData
     readonly idempotency_hash?: string;
     /** A client of this gateway presented the job's own token; from then on the token is a password there and nothing else. */
     readonly presented?: { readonly gateway: string /** Hex SHA-256 of the token. */; readonly token_hash: string };
+    /** What was known of the world then; `missing` was asked for and has no value. */
+    readonly facts?: Readonly<Record<string, Fact>>;
+    readonly missing?: readonly string[];
     readonly parent?: string;
     readonly roles: readonly string[];
     readonly policy: string;
@@ -179,8 +203,8 @@ export interface EventData
     readonly status: string;
     readonly until: number;
   };
-  /** State: facts read from the CI's API; `false`-like absence means they became missing. */
-  readonly "facts.read": { readonly facts: Readonly<Record<string, Fact>> };
+  /** State: facts read from the CI's API; `missing` were asked for and have no value. */
+  readonly "facts.read": { readonly facts: Readonly<Record<string, Fact>>; readonly missing?: readonly string[] };
   readonly "webhook.accepted": {
     readonly issuer: string;
     readonly event: string;

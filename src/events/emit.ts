@@ -121,7 +121,7 @@ async function decided(deps: EmitDeps, session: SessionView, target: string, sub
     deps.count(decision);
     return decision;
   }
-  const { reason, mode, rule, closest, facts } = decision;
+  const { reason, mode, rule, closest, facts, canary, beside, missing } = decision;
   const outcome = mode === "observe" ? "would_deny" : "deny";
   const [record] = await deps.append([
     {
@@ -139,6 +139,9 @@ async function decided(deps: EmitDeps, session: SessionView, target: string, sub
         ...(rule === undefined ? {} : { rule }),
         ...(closest === undefined ? {} : { closest }),
         ...(facts.length === 0 ? {} : { facts }),
+        ...(missing === undefined ? {} : { missing }),
+        ...(canary === undefined ? {} : { canary }),
+        ...(beside === undefined ? {} : { beside }),
       },
     },
   ]);

@@ -61,6 +61,9 @@ function noNats(): never {
 
 export const fakePolicy: Policy = {
   version: "p",
+  inForce: "p",
+  versionFor: () => "p",
+  targetFor: (name) => (name === "billing" ? target : undefined),
   pins: {},
   denyReason: () => undefined,
   targets: new Map([["billing", target]]),
@@ -92,6 +95,7 @@ export function point(
   const policy: Policy = {
     ...fakePolicy,
     targets: new Map([["billing", compiled]]),
+    targetFor: () => compiled,
     decide: () => ({ ...(options.decision ?? allow), mode: compiled.mode }),
     unidentified: () => ({ pass: options.pass ?? false, mode: compiled.mode }),
   };

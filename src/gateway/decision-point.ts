@@ -1,12 +1,12 @@
 import type { Clock } from "../core/clock.ts";
-import type { Decision, ReasonCode } from "../core/decision.ts";
+import { type Decision, type Outcome, outcomeOf, type ReasonCode } from "../core/decision.ts";
 import type { ErrorCode } from "../core/errors.ts";
 import type { Facts } from "../core/fact.ts";
 import type { Recorder } from "../core/record.ts";
 import type { Narrowing, SessionView } from "../core/session.ts";
 import type { Operation } from "../core/target.ts";
-import type { CompiledTarget, Policy } from "../policy/policy.ts";
-import { decisionEvent } from "./decision-record.ts";
+import type { CompiledTarget, Policy, SharedRoute } from "../policy/policy.ts";
+import { decisionEvent, type Finding } from "./decision-record.ts";
 import { keepUntil } from "./keep.ts";
 import type { Limits } from "./limits.ts";
 import { bearerOf } from "./question-text.ts";
@@ -30,9 +30,6 @@ export interface Question {
   readonly ambiguity?: string;
   readonly traceparent?: string;
 }
-
-/** `pass`: let through without identity (shared route). `would_deny`: observed; let through, recorded. */
-export type Outcome = "allow" | "deny" | "would_deny" | "pass";
 
 /** What a dialect needs to answer. */
 export interface Answer {
@@ -127,17 +124,6 @@ export type TokenVerdict =
   | { readonly state: "ours" }
   | { readonly state: "foreign" };
 
-/** What was found out about one question, before it is recorded. */
-interface Finding {
-  readonly reason: ReasonCode;
-  readonly outcome: Outcome;
-  readonly ours: boolean;
-  readonly view?: SessionView;
-  readonly decision?: Decision;
-  readonly token?: string;
-  readonly holder?: Holder;
-}
-
 const foreign: TokenVerdict = { state: "foreign" };
 
 /** The reasons that mean: the credential is the problem, get another one (HTTP 401). */
@@ -226,7 +212,7 @@ function settle(deps: DecisionPointDeps, asked: Case, traceparent: string): Answ
     finding.outcome === "allow" &&
     question.assertion === undefined &&
     question.admitted === undefined &&
-    wantsAssertion(deps, question, target);
+    wantsAssertion(deps, question, finding.target);
   if (!asserts && !deps.durableBeforeAnswer) return answer;
   return finish(deps, asked, finding, answer, asserts).catch((error: unknown) =>
     outageAnswer(deps, question, traceparent, error),
@@ -282,22 +268,20 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
     // What can be read in two ways is of no route.
     return { reason: "ambiguous_request", outcome: target.mode === "observe" ? "would_deny" : "deny", ours };
   }
-  const refused = () => (routeMode(deps, question, target) === "observe" ? "would_deny" : "deny");
-  if (verdict.state === "foreign") return unidentified(deps, question, bearer !== undefined && bearer !== "", target);
-  if (verdict.state === "ours") {
-    return { reason: "credential_invalid", outcome: refused(), ours, token: deps.fingerprint(bearer ?? "") };
-  }
+  const refused = (reason: ReasonCode) => ({ reason, ours, ...refusedAt(routeOf(deps, question), reason) });
+  if (verdict.state === "foreign") return unidentified(deps, question, bearer !== undefined && bearer !== "");
+  if (verdict.state === "ours") return { ...refused("credential_invalid"), token: deps.fingerprint(bearer ?? "") };
   const session = deps.session(verdict.token.sessionId);
-  if (session === undefined) {
-    return { reason: "session_unknown", outcome: refused(), ours, token: deps.fingerprint(bearer ?? "") };
-  }
+  if (session === undefined) return { ...refused("session_unknown"), token: deps.fingerprint(bearer ?? "") };
   const { view } = session;
-  const unusable = unusableReason(deps, verdict, question, target);
-  if (unusable !== undefined) return { reason: unusable, outcome: refused(), ours, view };
+  const own = deps.policy().targetFor(question.target, view.identity);
+  const unusable = unusableReason(deps, verdict, question, own ?? target);
+  if (unusable !== undefined) return { ...refused(unusable), view };
+  const { narrowing } = verdict.token;
   const decision = deps.policy().decide(
     {
       session: view,
-      narrowing: verdict.token.narrowing,
+      narrowing,
       target: question.target,
       operation: question.operation,
       facts: session.facts,
@@ -307,14 +291,31 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
     },
     deps.limits,
   );
-  const outcome = decision.effect === "allow" ? "allow" : decision.mode === "observe" ? "would_deny" : "deny";
-  return { reason: decision.reason, outcome, ours, view, decision, holder: verdict.token };
+  const outcome = outcomeOf(decision);
+  const known = own === undefined ? {} : { target: own };
+  return { reason: decision.reason, outcome, ours, view, decision, holder: verdict.token, ...known };
 }
 
-/** A route may be enforced on an observed target, and the other way round. */
-function routeMode(deps: DecisionPointDeps, { operation }: Question, target: CompiledTarget): CompiledTarget["mode"] {
-  if (operation.kind !== "http") return target.mode;
-  return deps.policy().unidentified(target.name, operation.method, operation.path).mode;
+/** A route may be enforced on an observed target, and the other way round. What is no HTTP has no routes. */
+function routeOf(deps: DecisionPointDeps, { target, operation }: Question): SharedRoute {
+  const { method, path } = operation.kind === "http" ? operation : { method: "", path: "" };
+  return deps.policy().unidentified(target, method, path);
+}
+
+/** A request without usable credential is refused, unless the route is observed. A shared route is for those who have none. */
+function refusedAt({ mode, beside }: SharedRoute, reason: ReasonCode): Pick<Finding, "outcome" | "beside"> {
+  const outcome = outcomeOf({ effect: "deny", mode });
+  const other = beside === undefined ? outcome : outcomeOf({ effect: "deny", mode: beside.mode });
+  return { outcome, ...differing(beside?.policy, outcome, other, reason) };
+}
+
+function differing(
+  policy: string | undefined,
+  outcome: Outcome,
+  other: Outcome,
+  reason: ReasonCode,
+): Pick<Finding, "beside"> {
+  return policy === undefined || other === outcome ? {} : { beside: { policy, outcome: other, reason } };
 }
 
 function unusableReason(
@@ -331,20 +332,21 @@ function unusableReason(
   return target.proof === "required" && !proven ? "proof_required" : undefined;
 }
 
-function unidentified(
-  deps: DecisionPointDeps,
-  question: Question,
-  sentSomething: boolean,
-  target: CompiledTarget,
-): Finding {
-  const { operation } = question;
-  const shared =
-    operation.kind === "http"
-      ? deps.policy().unidentified(target.name, operation.method, operation.path)
-      : { pass: false, mode: target.mode };
-  if (shared.pass) return { reason: "unidentified", outcome: "pass", ours: false };
-  const reason = sentSomething ? "credential_invalid" : "no_credential";
-  return { reason, outcome: shared.mode === "observe" ? "would_deny" : "deny", ours: false };
+function unidentified(deps: DecisionPointDeps, question: Question, sentSomething: boolean): Finding {
+  const route = routeOf(deps, question);
+  const refusal = sentSomething ? "credential_invalid" : "no_credential";
+  const said = ({ pass, mode }: Pick<SharedRoute, "pass" | "mode">) =>
+    pass
+      ? ({ reason: "unidentified", outcome: "pass" } as const)
+      : ({ reason: refusal, outcome: outcomeOf({ effect: "deny", mode }) } as const);
+  const { reason, outcome } = said(route);
+  const other = route.beside === undefined ? undefined : said(route.beside);
+  return {
+    reason,
+    outcome,
+    ours: false,
+    ...differing(route.beside?.policy, outcome, other?.outcome ?? outcome, other?.reason ?? reason),
+  };
 }
 
 function toAnswer(

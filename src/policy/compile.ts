@@ -32,9 +32,13 @@ export function compile(model: PolicyModel, vocabulary: Vocabulary): Policy {
   };
   const events = model.events.map((event) => compileEvent(event, rules)).sort((a, b) => compare(a.name, b.name));
   const denyReasons = new Map(model.deny.map((deny): [string, DenyReason] => [deny.id, denyReason(deny)]));
+  const targets = new Map(model.targets.map((target) => [target.name, describeTarget(target.name, model, rules)]));
   return {
     version: model.version,
-    targets: new Map(model.targets.map((target) => [target.name, describeTarget(target.name, model, rules)])),
+    inForce: model.version,
+    versionFor: () => model.version,
+    targets,
+    targetFor: (name) => targets.get(name),
     pins: model.pins,
     rolesFor: (identity) =>
       reachOf(identity)

@@ -6,8 +6,14 @@ import type { EventStart, EventVariable, Mode, TargetModel } from "./model.ts";
 /** A compiled policy: what everything outside `policy/` sees. Made by `compile`. */
 export interface Policy {
   readonly version: string;
+  /** Another text whenever what is in force for any job may have changed: `version`, and what stands beside it. */
+  readonly inForce: string;
+  /** Version of the policy that decides for this job. */
+  versionFor(identity: JobIdentity): string;
   /** Target facts that renderers, gateways and the exchange need, by name. */
   readonly targets: ReadonlyMap<string, CompiledTarget>;
+  /** A target as it is for this job. */
+  targetFor(name: string, identity: JobIdentity): CompiledTarget | undefined;
   /** `issuer/path` → pinned id. */
   readonly pins: Readonly<Record<string, string>>;
   /** Roles whose selector matches, in id order; never proof that a `when` holds. */
@@ -24,9 +30,9 @@ export interface Policy {
   /** Pure; never throws; the same arguments give the same decision. */
   decide(request: AccessRequest, counts: Counts): Decision;
   /** For a request without identity: does the route say `unidentified: pass`, and is it observed? */
-  unidentified(target: string, method: string, path: string): { readonly pass: boolean; readonly mode: Mode };
+  unidentified(target: string, method: string, path: string): SharedRoute;
   /** Why a deny is there, by its id: what a refused job is told. */
-  denyReason(id: string): DenyReason | undefined;
+  denyReason(id: string, identity?: JobIdentity): DenyReason | undefined;
   /** Hosts of a target with templates filled for this job; lower case. Unfillable ones are left out. */
   hostsFor(target: string, identity: JobIdentity): readonly string[];
   /** Name of the NATS account that is this job's at the target; undefined where its template cannot be filled. */
@@ -43,6 +49,14 @@ export interface Policy {
   natsRightsNow(identity: JobIdentity, target: string, facts: Facts, now: number): NatsRightsNow;
   /** Messages that may start pipelines, in order of their names. */
   readonly events: readonly CompiledEvent[];
+}
+
+/** What becomes of a request without identity. */
+export interface SharedRoute {
+  readonly pass: boolean;
+  readonly mode: Mode;
+  /** The same by the candidate, where there is one and it differs. */
+  readonly beside?: { readonly policy: string; readonly pass: boolean; readonly mode: Mode };
 }
 
 /** A subscription; without `queue` any queue group is meant, and none. */

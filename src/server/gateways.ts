@@ -79,7 +79,7 @@ export function connectGateways(deps: {
         transaction,
         role: rule,
         denies: deps.policy().deniesFor(view.identity, [question.target]),
-        policy: deps.policy().version,
+        policy: deps.policy().versionFor(view.identity),
         gateway: question.gateway,
         target: question.target,
         method: operation.kind === "http" ? operation.method : "",

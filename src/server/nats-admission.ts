@@ -131,7 +131,7 @@ function chooseTarget({ policy, gateway }: AdmissionDeps, identity: JobIdentity,
 
 function admission({ policy, random }: AdmissionDeps, session: Session, target: string): Admission {
   const { id, identity, view } = session;
-  const { nats } = policy().targets.get(target) ?? {};
+  const { nats } = policy().targetFor(target, identity) ?? {};
   return {
     connection: `nc_${encodeBase32(random(10))}`,
     session: id,

@@ -19,6 +19,7 @@ import type { Session, SessionTable } from "../session/table.ts";
 import { type AdmissionDeps, createNatsAdmission } from "./nats-admission.ts";
 import { type Admitted, createAdmitted } from "./nats-admitted.ts";
 import { decideNats } from "./nats-decide.ts";
+import { createNatsDisagreements, type NatsDisagreements } from "./nats-disagreements.ts";
 import { createEpochs } from "./nats-epochs.ts";
 import { createRightsWatch, type RightsWatch } from "./nats-rights-watch.ts";
 import { endedText, type NatsPolicy, natsAccountOf, natsTargetsOf, refuseInactive } from "./nats-session.ts";
@@ -70,6 +71,11 @@ export function createNatsAuthority(deps: NatsAuthorityDeps): BrokerNatsAuthorit
     if (event.kind === "nats.disconnected") admitted.forget(event.data.connection);
   };
   const admit = createNatsAdmission(deps);
+  const disagreements = createNatsDisagreements({
+    gateway: deps.gateway.name,
+    clock: deps.clock,
+    note: (event) => void recorder.note(event),
+  });
 
   return {
     async admit(request) {
@@ -78,7 +84,7 @@ export function createNatsAuthority(deps: NatsAuthorityDeps): BrokerNatsAuthorit
       return admission;
     },
     attach: (admission, upstream, mode = "gateway") => attach({ ...deps, admitted, rights }, admission, upstream, mode),
-    decide: (admission, operation) => decide(deps, admission, operation),
+    decide: (admission, operation) => decide(deps, disagreements, admission, operation),
     count({ limit }) {
       if (limit !== undefined) limits.count(limit);
     },
@@ -103,8 +109,12 @@ export function createNatsAuthority(deps: NatsAuthorityDeps): BrokerNatsAuthorit
       return () => listeners.delete(listener);
     },
     admissionOf: admitted.admissionOf,
-    policyChanged: rights.look,
+    policyChanged() {
+      rights.look();
+      disagreements.look();
+    },
     close() {
+      disagreements.flush();
       unwatch();
       listeners.clear();
     },
@@ -144,17 +154,22 @@ async function attach(
 
 function decide(
   { table, policy, limits, clock, gateway }: NatsAuthorityDeps,
-  { session: id, target }: Admission,
+  disagreements: NatsDisagreements,
+  admission: Admission,
   operation: NatsOperation,
 ): Decision {
+  const { session: id, target } = admission;
   const current = policy();
   const { version } = current;
   const session = table.find(id);
   if (session === undefined) return refusal(version, "session_unknown", "enforce", false);
   const { view, facts } = session;
   const now = clock.now();
-  const request = { session: view, narrowing: {}, target, operation, facts, gateway: gateway.name, now };
-  return decideNats(current, request, limits);
+  const request = { session: view, narrowing: {}, target, facts, gateway: gateway.name, now };
+  const decideOn = (asked: NatsOperation) => decideNats(current, { ...request, operation: asked }, limits);
+  const decision = decideOn(operation);
+  disagreements.see(admission, operation, decision, decideOn);
+  return decision;
 }
 
 /** The session of an admission that still holds. Throws, with words for the client. */
@@ -183,7 +198,7 @@ function connected(
   { serverId, cid, version }: UpstreamGreeting,
   mode: "gateway" | "direct",
 ): AuditEvent {
-  const { rolesFor, version: policyVersion } = policy();
+  const { rolesFor, versionFor } = policy();
   return {
     kind: "nats.connected",
     ...record,
@@ -199,7 +214,7 @@ function connected(
       client,
       from,
       roles: rolesFor(identity).flatMap((role) => (role.targets.includes(target) ? [role.id] : [])),
-      policy: policyVersion,
+      policy: versionFor(identity),
       records,
       expires_at: view.hardEndAt,
     },

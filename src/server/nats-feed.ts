@@ -1,15 +1,20 @@
 import type { Clock } from "../core/clock.ts";
 import type { Facts } from "../core/fact.ts";
 import type { IssuerType } from "../core/identity.ts";
+import type { Canary } from "../core/policy-record.ts";
 import type { SessionView } from "../core/session.ts";
 import type { Session, SessionTable } from "../session/table.ts";
 import { type NatsFront, type NatsPolicy, natsTargetsOf } from "./nats-session.ts";
 
-/** The texts a policy was made of: whoever compiles them gets the policy in force. */
-export interface PolicyTexts {
+interface Texts {
   readonly version: string;
   readonly files: readonly { readonly name: string; readonly text: string }[];
   readonly lock?: { readonly name: string; readonly text: string };
+}
+
+/** The texts a policy was made of: whoever compiles them gets the policy in force, with its candidate beside it. */
+export interface PolicyTexts extends Texts {
+  readonly candidate?: Texts & { readonly canary: Canary };
   readonly issuers: readonly { readonly name: string; readonly type: IssuerType }[];
 }
 

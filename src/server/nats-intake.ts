@@ -115,7 +115,7 @@ function partsOf(event: unknown): EventParts {
 }
 
 function allowed(kind: string) {
-  const known = [...ofConnections, "nats.refused", "decision"] as const;
+  const known = [...ofConnections, "nats.refused", "decision", "policy.disagreed"] as const;
   const found = known.find((each) => each === kind);
   if (found === undefined) throw refused(`a gateway does not record ${JSON.stringify(kind.slice(0, 40))}`);
   return dataSchemas[found];
@@ -129,7 +129,9 @@ async function whomItIsAbout(
   session: string | undefined,
   said: Readonly<Record<string, unknown>>,
 ): Promise<Whom> {
-  if (kind === "decision") return ofDecision(deps, connected, session, said);
+  if (kind === "decision" && said.effect !== "deny")
+    throw refused("a gateway records denials; what was allowed is in its messages");
+  if (kind === "decision" || kind === "policy.disagreed") return ofDecision(deps, connected, session, said);
   const { connection, target, account } = said;
   if (kind === "nats.refused" && connection === undefined) {
     if (session !== undefined) throw refused("a refusal without connection is about no session");
@@ -144,14 +146,13 @@ async function whomItIsAbout(
   return { session: known.session, ...(known.record.job === undefined ? {} : { job: known.record.job }) };
 }
 
-/** A denial names no connection: it must be one of a session that is connected here. */
+/** A decision names no connection: it must be one of a session that is connected here. */
 async function ofDecision(
   { gateway }: NatsIntakeDeps,
   connected: Connected,
   session: string | undefined,
-  { target, effect }: Readonly<Record<string, unknown>>,
+  { target }: Readonly<Record<string, unknown>>,
 ): Promise<Whom> {
-  if (effect !== "deny") throw refused("a gateway records denials; what was allowed is in its messages");
   if (typeof target !== "string" || !gateway.targets.includes(target))
     throw refused("a decision about another's target");
   const whom = session === undefined ? undefined : await connected(session, target);

@@ -14,6 +14,7 @@ import type {
 import { refusal } from "../policy/decide.ts";
 import type { BrokerLink } from "./nats-broker-link.ts";
 import { decideNats } from "./nats-decide.ts";
+import { createNatsDisagreements, type NatsDisagreements } from "./nats-disagreements.ts";
 import type { NatsReplica } from "./nats-replica.ts";
 import { createRightsWatch } from "./nats-rights-watch.ts";
 import type { NatsUpload } from "./nats-upload.ts";
@@ -41,6 +42,7 @@ export function createRemoteAuthority(deps: RemoteAuthorityDeps): NatsAuthority 
     for (const listener of listeners) listener(change);
   };
   const rights = createRightsWatch({ policy: () => replica.policy, session: (id) => jobOf(replica, id) }, tell);
+  const disagreements = createNatsDisagreements({ gateway: deps.gateway, clock, note: upload.note });
   replica.watch((change) => {
     if (change.kind === "ended") rights.forget(change.session);
     tell(change);
@@ -61,7 +63,10 @@ export function createRemoteAuthority(deps: RemoteAuthorityDeps): NatsAuthority 
       rights.hold(job, target);
       return pass;
     },
-    decide: (admission, operation) => decide(deps, counts, admission, operation),
+    decide(admission, operation) {
+      disagreements.look();
+      return decide(deps, counts, disagreements, admission, operation);
+    },
     count({ limit }) {
       if (limit !== undefined) limits.count(limit);
     },
@@ -108,16 +113,21 @@ function jobOf(replica: NatsReplica, id: string) {
 function decide(
   { gateway, replica }: RemoteAuthorityDeps,
   counts: Counts,
-  { session: id, target }: Admission,
+  disagreements: NatsDisagreements,
+  admission: Admission,
   operation: NatsOperation,
 ): Decision {
+  const { session: id, target } = admission;
   const { policy } = replica;
   if (policy === undefined || !replica.fresh) return refusal(policy?.version ?? "", "outage", "enforce", false);
   const session = replica.session(id);
   if (session === undefined) return refusal(policy.version, "session_unknown", "enforce", false);
   const { view, facts } = session;
-  const request = { session: view, narrowing: {}, target, operation, facts, gateway, now: replica.now() };
-  return decideNats(policy, request, counts);
+  const request = { session: view, narrowing: {}, target, facts, gateway, now: replica.now() };
+  const decideOn = (asked: NatsOperation) => decideNats(policy, { ...request, operation: asked }, counts);
+  const decision = decideOn(operation);
+  disagreements.see(admission, operation, decision, decideOn);
+  return decision;
 }
 
 /** The key of a limit that each gateway counts for itself ends with its name; of no other use is known here how many there were. */

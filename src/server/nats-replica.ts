@@ -31,7 +31,7 @@ export class NatsReplica {
   readonly #listeners = new Set<(change: SessionChange) => void>();
   readonly #epochs = new Map<string, number>();
   #sessions = new Map<string, FedSession>();
-  #policy: { readonly version: string; readonly compiled: Policy } | undefined;
+  #policy: { readonly inForce: string; readonly compiled: Policy } | undefined;
   #askedAt = Number.NEGATIVE_INFINITY;
   /** A snapshot has come since the feed was asked for. */
   #begun = false;
@@ -110,8 +110,9 @@ export class NatsReplica {
   }
 
   #begin(line: Extract<FeedLine, { kind: "snapshot" }>): void {
-    const { version } = line.policy;
-    if (this.#policy?.version !== version) this.#policy = { version, compiled: this.#deps.compile(line.policy) };
+    const { version, candidate } = line.policy;
+    const inForce = JSON.stringify([version, candidate?.version, candidate?.canary]);
+    if (this.#policy?.inForce !== inForce) this.#policy = { inForce, compiled: this.#deps.compile(line.policy) };
     this.#hear(line);
     this.#begun = true;
     const before = this.#sessions;

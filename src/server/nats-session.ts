@@ -4,7 +4,7 @@ import type { EndReason, SessionView } from "../core/session.ts";
 import type { Policy } from "../policy/policy.ts";
 
 /** Policy, as far as admission to NATS asks it. */
-export type NatsPolicy = Pick<Policy, "version" | "targets" | "rolesFor" | "natsAccount">;
+export type NatsPolicy = Pick<Policy, "version" | "versionFor" | "targets" | "targetFor" | "rolesFor" | "natsAccount">;
 
 /** A gateway of the inventory and what it fronts. */
 export interface NatsFront {
@@ -15,7 +15,7 @@ export interface NatsFront {
 /** Targets of kind nats that some role of this job names and the gateway fronts, sorted. */
 export function natsTargetsOf(policy: NatsPolicy, identity: JobIdentity, { targets }: NatsFront): readonly string[] {
   const named = new Set(policy.rolesFor(identity).flatMap((role) => role.targets));
-  return targets.filter((name) => named.has(name) && policy.targets.get(name)?.kind === "nats").toSorted();
+  return targets.filter((name) => named.has(name) && policy.targetFor(name, identity)?.kind === "nats").toSorted();
 }
 
 /** Throws for a session that is not active, with words for the client: when it ended, and why. `now` is ms since the epoch. */
@@ -58,7 +58,7 @@ const suspendWords: Readonly<Record<NonNullable<SessionView["suspendReason"]>, s
 export function natsAccountOf(policy: NatsPolicy, identity: JobIdentity, target: string): string {
   const account = policy.natsAccount(target, identity);
   if (account !== undefined) return account;
-  const written = policy.targets.get(target)?.nats?.account ?? "";
+  const written = policy.targetFor(target, identity)?.nats?.account ?? "";
   throw new WayleaveError(
     "access_denied",
     `This job cannot fill the account ${written} of target ${target}; give the job what the template names.`,

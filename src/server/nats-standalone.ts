@@ -5,6 +5,8 @@ import { vocabulary } from "../ci/providers.ts";
 import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
 import type { NatsAuthority, ServerControl } from "../gateway/nats/ports.ts";
+import { createLimits } from "../gateway/limits.ts";
+import { besidePolicy } from "../policy/beside.ts";
 import { compile } from "../policy/compile.ts";
 import { parsePolicy } from "../policy/parse.ts";
 import type { Policy } from "../policy/policy.ts";
@@ -48,7 +50,7 @@ export async function connectBroker(options: RemoteBrokerOptions): Promise<Remot
     const settings = await settingsOf(link);
     const replica = new NatsReplica({
       clock,
-      compile: (texts) => compileTexts(texts, say),
+      compile: (texts) => compileTexts(texts, clock, say),
       ...(options.staleAfterMs === undefined ? {} : { staleAfterMs: options.staleAfterMs }),
     });
     const upload = createNatsUpload({
@@ -109,9 +111,22 @@ async function settingsOf(link: BrokerLink): Promise<NatsGatewaySettings> {
   );
 }
 
-/** The policy that the broker has in force, and says so where this gateway cannot do all of it. Throws `policy_invalid`. */
-function compileTexts(texts: PolicyTexts, say: (text: string) => void): Policy {
-  const { files, lock, issuers, version } = texts;
+/** The policy that the broker has in force, with its candidate beside it. Throws `policy_invalid`. */
+function compileTexts(texts: PolicyTexts, clock: Clock, say: (text: string) => void): Policy {
+  const active = compileOne(texts, texts.issuers, say);
+  if (texts.candidate === undefined) return active;
+  const { canary } = texts.candidate;
+  const candidate = compileOne(texts.candidate, texts.issuers, say);
+  const onFault = () => undefined; // the broker tells of a candidate that fails
+  return besidePolicy({ active, candidate, canary, shadow: createLimits(clock), onFault });
+}
+
+/** One policy; says where this gateway cannot do all of it. */
+function compileOne(
+  { files, lock, version }: Pick<PolicyTexts, "files" | "lock" | "version">,
+  issuers: PolicyTexts["issuers"],
+  say: (text: string) => void,
+): Policy {
   const { model } = parsePolicy({ files, vocabulary, issuers, ...(lock === undefined ? {} : { lock }) });
   if (model?.version !== version) {
     throw new WayleaveError(

@@ -22,12 +22,13 @@ import {
 } from "./nats-broker.ts";
 import { createNatsCredentials, type NatsCredential, type NatsCredentialRequest } from "./nats-credentials.ts";
 import { createNatsDesk } from "./nats-desk.ts";
-import { createNatsFeed } from "./nats-feed.ts";
+import { createNatsFeed, type PolicyTexts } from "./nats-feed.ts";
 import { createNatsIntake } from "./nats-intake.ts";
 import { closeLostConnections } from "./nats-lost.ts";
 import { createOpenConnections, type OpenConnections } from "./nats-open.ts";
 import { type NatsRenderRequest, renderNatsGateway } from "./nats-render.ts";
 import { statusOfNats } from "./nats-status.ts";
+import type { LoadedPolicy } from "./policy-source.ts";
 
 /** Every NATS gateway of the inventory, those of this process and those that are processes of their own. */
 export interface NatsServices {
@@ -226,6 +227,12 @@ function natsServers({ servers, serverCa }: Pick<NatsGatewayConfig, "servers" | 
   );
 }
 
+function candidateOf({ beside }: LoadedPolicy): Pick<PolicyTexts, "candidate"> {
+  if (beside === undefined) return {};
+  const { loaded, canary } = beside;
+  return { candidate: { version: loaded.policy.version, ...loaded.texts, canary } };
+}
+
 /** Its process follows a feed of sessions and policy, and sends its records. */
 function standalone(deps: NatsDeps, gateway: NatsGatewayConfig, broker: NatsBroker): Pick<Running, "desk" | "close"> {
   const { clock, table, policy, policies, config, records } = deps;
@@ -237,6 +244,7 @@ function standalone(deps: NatsDeps, gateway: NatsGatewayConfig, broker: NatsBrok
     texts: () => ({
       version: policy().version,
       ...policies.current().texts,
+      ...candidateOf(policies.current()),
       issuers: config.issuers.map(({ name, type }) => ({ name, type })),
     }),
     every(ms, run) {

@@ -4,6 +4,7 @@ import { vocabulary } from "../ci/providers.ts";
 import { type PolicyFiles, readPolicyFiles } from "../config/policy-files.ts";
 import { WayleaveError } from "../core/errors.ts";
 import type { IssuerType } from "../core/identity.ts";
+import type { Canary } from "../core/policy-record.ts";
 import { namedIdProblem } from "../core/spiffe-id.ts";
 import { compile } from "../policy/compile.ts";
 import type { Diagnostic, PolicyModel } from "../policy/model.ts";
@@ -19,6 +20,12 @@ export interface LoadedPolicy {
   /** What it was made of: whoever parses and compiles these texts gets this policy. */
   readonly texts: PolicyFiles;
   readonly loadedAt: number;
+  /** The candidate, where there is one: `policy` is then both. */
+  readonly beside?: { readonly loaded: LoadedPolicy; readonly canary: Canary };
+  /** What was in force until this came, where it came just now. */
+  readonly replaces?: string;
+  /** What the files say, where an operator set that aside. */
+  readonly disk?: string;
 }
 
 /** A policy that cannot be loaded: `policy_invalid`, with every diagnostic. */
@@ -105,7 +112,11 @@ export async function openPolicySource(options: PolicySourceOptions): Promise<Po
 }
 
 async function load(options: PolicySourceOptions): Promise<LoadedPolicy> {
-  const { files, lock } = await (options.sources?.read() ?? readPolicyFiles(options.path));
+  return buildPolicy(await (options.sources?.read() ?? readPolicyFiles(options.path)), options);
+}
+
+/** The policy of these texts, its own tests passed. Throws `policy_invalid`. */
+export function buildPolicy({ files, lock }: PolicyFiles, options: PolicySourceOptions): LoadedPolicy {
   const { model, diagnostics } = parsePolicy({
     files,
     vocabulary,

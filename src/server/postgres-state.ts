@@ -7,7 +7,8 @@ import type { StoreConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
 import type { AuditRecord } from "../core/record.ts";
-import type { RecordStore } from "../store/ports.ts";
+import { countDisagreements } from "../store/disagreement.ts";
+import type { RecordFilter, RecordStore } from "../store/ports.ts";
 import { openPostgresLog, type PostgresLog } from "../store/postgres-log.ts";
 import { openPostgresStore } from "../store/postgres-store.ts";
 import { wholeTexts } from "../store/whole-texts.ts";
@@ -80,16 +81,19 @@ function assemble(store: RecordStore, log: PostgresLog): Omit<BrokerState, keyof
       throw error instanceof WayleaveError ? error : unusable("its address", error);
     }
   };
+  const query = (filter: RecordFilter) =>
+    current(async () => (await wholeTexts("", await store.query(filter), filter)).map(parse));
   return {
     recorder: log,
     records: {
-      query: (filter) => current(async () => (await wholeTexts("", await store.query(filter), filter)).map(parse)),
+      query,
       get: (id) =>
         current(async () => {
           const found = await store.get(id);
           return found === undefined ? undefined : parse(found.json);
         }),
       follow: (listener) => log.onRecord(listener),
+      disagreements: (candidate) => countDisagreements(query, candidate),
     },
     health: {
       problems: () => (log.failure === undefined ? [] : [log.failure.message]),

@@ -5,6 +5,7 @@ import type { AuditRecord } from "../core/record.ts";
 import { KeyHistory } from "../credential/key-history.ts";
 import { CauseTable } from "../events/cause-table.ts";
 import { SignInTable } from "../people/sign-in-table.ts";
+import { PolicyHistory } from "../rollout/policy-history.ts";
 import { SessionTable } from "../session/table.ts";
 
 /** Everything the broker remembers, as folds over the records. */
@@ -16,6 +17,8 @@ export interface StateFolds {
   readonly causes: CauseTable;
   /** Who is signed in as an operator. */
   readonly signIns: SignInTable;
+  /** Which policy is in force by whose word, and what is tried beside it. */
+  readonly policyHistory: PolicyHistory;
 }
 
 /** Empty folds, and what tells all of them of a record; wherever records are kept, this replays them. */
@@ -25,12 +28,14 @@ export function stateFolds(clock: Clock): { readonly folds: StateFolds; apply(re
     keyHistory: new KeyHistory(),
     causes: new CauseTable(),
     signIns: new SignInTable(),
+    policyHistory: new PolicyHistory(),
   };
   return {
     folds,
     apply(record) {
       folds.table.apply(record);
       folds.keyHistory.apply(record);
+      folds.policyHistory.apply(record);
       if (isEventRecord(record)) folds.causes.apply(record);
       if (isOperatorRecord(record)) folds.signIns.apply(record);
     },

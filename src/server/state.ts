@@ -48,6 +48,7 @@ function assemble(dataDir: string, journal: Journal, index: AuditIndex): Omit<Br
       query: (filter) => current(journal, () => index.query(filter)),
       get: (id) => current(journal, () => index.get(id)),
       follow: (listener) => journal.onRecord(listener),
+      disagreements: (candidate) => current(journal, () => index.disagreements(candidate)),
     },
     health: {
       problems: () => (journal.failure === undefined ? [] : [journal.failure.message]),

@@ -3,12 +3,12 @@ import type { Config } from "../config/config.ts";
 import type { KeySourceStatus } from "../identity/jwks.ts";
 import type { SessionTable } from "../session/table.ts";
 import type { ConnectedIssuer } from "./issuers.ts";
-import type { PolicySource } from "./policy-source.ts";
+import type { PolicyRollout } from "./policy-rollout.ts";
 
 /** What runs here: policy, issuers, sessions, and everything that is let through without being enforced. */
 export function brokerStatus(deps: {
   readonly config: Config;
-  readonly policies: PolicySource;
+  readonly policies: PolicyRollout;
   readonly issuers: readonly ConnectedIssuer[];
   readonly table: SessionTable;
   readonly version: string;
@@ -37,6 +37,7 @@ export function brokerStatus(deps: {
       ),
       ...(problem === undefined ? {} : { problem }),
       ...(sources === undefined ? {} : { sources }),
+      ...rolloutStatus(deps.policies),
     },
     issuers: deps.issuers.map(({ name, url, keys }) => {
       const known: Partial<KeySourceStatus> = keys?.status() ?? {};
@@ -50,5 +51,14 @@ export function brokerStatus(deps: {
     }),
     sessions: { active, suspended },
     ...(lastJobAt === 0 ? {} : { last_job: new Date(lastJobAt).toISOString() }),
+  };
+}
+
+function rolloutStatus(policies: PolicyRollout): Pick<StatusResponse["policy"], "disk" | "candidate" | "canary"> {
+  const { active, disk, candidate, canary } = policies.rolloutState();
+  return {
+    ...(disk === active.policy.version ? {} : { disk }),
+    ...(candidate === undefined ? {} : { candidate: candidate.policy.version }),
+    ...(canary.projects.length > 0 || canary.share > 0 ? { canary: true } : {}),
   };
 }

@@ -19,9 +19,11 @@ import type { SessionTimings } from "../session/ports.ts";
 import { checkRefreshToken, endedOwner } from "../session/refresh.ts";
 import { refusedLeewayMs } from "../session/refused.ts";
 import type { Session, SessionTable } from "../session/table.ts";
+import type { Disagreement } from "../store/disagreement.ts";
 import type { RecordFilter } from "../store/ports.ts";
 import type { ConnectedIssuer } from "./issuers.ts";
 import type { BrokerKeys } from "./keys.ts";
+import { loadedEvent } from "./policy-rollout.ts";
 import { type LoadedPolicy, PolicyRefused, type PolicySource } from "./policy-source.ts";
 import { projectIds } from "./project-ids.ts";
 import type { SessionServices } from "./sessions.ts";
@@ -32,6 +34,8 @@ export interface RecordReader {
   get(id: string): Promise<AuditRecord | undefined>;
   /** Each durable record from now on; returns how to stop. */
   follow(listener: (record: AuditRecord) => void): () => void;
+  /** What was counted for a candidate, most first. */
+  disagreements(candidate: string): Promise<readonly Disagreement[]>;
 }
 
 export interface SurfaceDeps {
@@ -94,7 +98,7 @@ function tokenDeps(deps: SurfaceDeps): TokenRouteDeps {
     targets: (names, identity) => {
       const { policy } = policies.current();
       return names.map((name) => {
-        const { kind = "http", spiffeId } = policy.targets.get(name) ?? {};
+        const { kind = "http", spiffeId } = policy.targetFor(name, identity) ?? {};
         const listed = { name, kind, hosts: policy.hostsFor(name, identity) };
         return spiffeId === undefined ? listed : { ...listed, spiffe_id: spiffeId };
       });
@@ -276,9 +280,9 @@ export async function recordReload(
     await recorder.append([{ kind: "policy.refused", data: { problems, first: outcome.message } }]);
     return;
   }
-  const { policy, model, files } = outcome;
+  const { policy, model, disk } = outcome;
   log.info({ policy: policy.version, roles: model.roles.length }, "policy in force");
-  await recorder.append([
-    { kind: "policy.loaded", data: { policy: policy.version, files, roles: model.roles.length } },
-  ]);
+  if (disk !== undefined)
+    log.warn({ disk }, "the files say what an operator set aside; it stays so until they say something else");
+  await recorder.append([loadedEvent(outcome)]);
 }

@@ -1,5 +1,5 @@
 import type { Clock } from "../core/clock.ts";
-import type { Fact, Facts } from "../core/fact.ts";
+import { type Fact, type Facts, missingOf } from "../core/fact.ts";
 import type { JobIdentity } from "../core/identity.ts";
 import { recordJob } from "../core/record.ts";
 import { belongsTo, type Lifecycle } from "./lifecycle.ts";
@@ -62,8 +62,9 @@ export function createFactReader(deps: FactDeps): FactReader {
     const before = session.facts;
     deps.table.setFacts(session, facts);
     if (sameValues(before, facts)) return;
+    const data = { facts, ...missingOf(facts, deps.policy().factsFor(session.identity)) };
     await deps.lifecycle.record([
-      { kind: "facts.read", session: session.id, job: recordJob(session.identity), data: { facts } },
+      { kind: "facts.read", session: session.id, job: recordJob(session.identity), data },
     ]);
   };
 

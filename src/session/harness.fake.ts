@@ -90,7 +90,8 @@ export function harness(
   };
   const issuer = () => issuerAccess;
   let policy: PolicyAccess = {
-    version: "p1",
+    inForce: "p1",
+    versionFor: () => "p1",
     pins: {},
     rolesFor: () => [
       { id: "read", targets: ["billing"] },

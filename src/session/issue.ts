@@ -69,7 +69,7 @@ export async function planCredential(
     roles: roleIds,
     rolesNarrowed: narrowing.roles !== undefined,
     denies: policy.deniesFor(identity, targets),
-    policy: policy.version,
+    policy: policy.versionFor(identity),
     jti,
     now,
     expiresAt,

@@ -1,6 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
-import type { Facts } from "../core/fact.ts";
+import { type Facts, missingOf } from "../core/fact.ts";
 import type { Cause, JobIdentity } from "../core/identity.ts";
 import { sessionId } from "../core/ids.ts";
 import { type AuditEvent, recordJob, type TraceId } from "../core/record.ts";
@@ -93,7 +93,7 @@ export async function planOpening(
   if (roles.length === 0) {
     throw new WayleaveError(
       "no_role",
-      `No role of policy ${policy.version} is for ${identity.project.path} (${identity.issuer}, ref ${identity.ref ?? "none"}, fork ${identity.fork}). ` +
+      `No role of policy ${policy.versionFor(identity)} is for ${identity.project.path} (${identity.issuer}, ref ${identity.ref ?? "none"}, fork ${identity.fork}). ` +
         "Add a selector that matches this job to a role's `for`.",
     );
   }
@@ -113,10 +113,12 @@ export async function planOpening(
       replay_until: subject.expiresAt + replayLeewayMs,
       refresh_hash: sha256(deps.refreshToken(id, 0)),
       roles: roles.map((role) => role.id),
-      policy: policy.version,
+      policy: policy.versionFor(identity),
       token: deps.fingerprint(request.subjectToken),
       kid: subject.kid,
       ...(request.from === undefined ? {} : { from: request.from }),
+      ...(Object.keys(facts).length === 0 ? {} : { facts }),
+      ...missingOf(facts, policy.factsFor(identity)),
     },
   };
   return { id, identity, facts, now, hardEndAt, event };

@@ -34,7 +34,10 @@ export interface IssuerAccess {
 
 /** What sessions need of the policy in force. */
 export interface PolicyAccess {
-  readonly version: string;
+  /** Another text whenever what is in force for any job may have changed. */
+  readonly inForce: string;
+  /** Version of the policy that decides for this job. */
+  versionFor(identity: JobIdentity): string;
   readonly pins: Readonly<Record<string, string>>;
   rolesFor(
     identity: JobIdentity,

@@ -176,13 +176,13 @@ describe("the sweep", () => {
     const h = harness();
     const { session } = await h.exchange("token:1:1");
     const live = h.session(session.id);
-    h.setPolicy({ version: "p2", rolesFor: () => [] });
+    h.setPolicy({ inForce: "p2", rolesFor: () => [] });
     await h.sweep();
     expect(live.view.suspendReason).toBe("policy_withdrawn");
-    h.setPolicy({ version: "p3", rolesFor: () => [{ id: "read", targets: ["billing"] }] });
+    h.setPolicy({ inForce: "p3", rolesFor: () => [{ id: "read", targets: ["billing"] }] });
     await h.sweep();
     expect(live.view.state).toBe("active");
-    h.setPolicy({ version: "p4", rolesFor: () => [] });
+    h.setPolicy({ inForce: "p4", rolesFor: () => [] });
     await h.sweep();
     h.clock.advance(600_000);
     await h.sweep();

@@ -20,14 +20,14 @@ export interface SweepDeps {
 export function createSweep(deps: SweepDeps): () => Promise<void> {
   /** Monotonic ms since when policy grants a session nothing. */
   const withdrawnSince = new Map<string, number>();
-  let checkedVersion = "";
+  let checked = "";
 
   return async () => {
     const now = deps.clock.now();
     const monotonic = deps.clock.monotonic();
     const policy = deps.policy();
-    const policyChanged = policy.version !== checkedVersion;
-    checkedVersion = policy.version;
+    const policyChanged = policy.inForce !== checked;
+    checked = policy.inForce;
     const changes: Promise<void>[] = [];
     for (const session of deps.table.all()) {
       if (session.view.state === "ended") {

@@ -2,6 +2,7 @@ import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import { WayleaveError } from "../core/errors.ts";
 import type { AuditRecord } from "../core/record.ts";
+import type { Disagreement } from "./disagreement.ts";
 import type { Durable, FromWorker, Question, ToWorker, WorkerStart } from "./index-protocol.ts";
 import type { RecordFilter } from "./ports.ts";
 
@@ -15,6 +16,8 @@ export interface AuditIndex {
   get(id: string): Promise<AuditRecord | undefined>;
   /** State records that still matter at `nowMs`, up to a number that is indexed, oldest first. */
   stateRecords(nowMs: number, uptoSeq: number): AsyncIterable<AuditRecord>;
+  /** Requests on which the candidate differed from what was active, counted; most first. */
+  disagreements(candidate: string): Promise<readonly Disagreement[]>;
   /** Resolves when the record of this number, which must be durable, is indexed. */
   caughtUp(seq: number): Promise<void>;
   /** Number of the last record known to be indexed. */
@@ -115,6 +118,10 @@ class WorkerIndex implements AuditIndex {
       if (last === undefined || page.length < statePage) return;
       afterSeq = last.seq;
     }
+  }
+
+  async disagreements(candidate: string): Promise<readonly Disagreement[]> {
+    return (await this.#ask({ ask: "disagreements", candidate })).map((row) => JSON.parse(row) as Disagreement);
   }
 
   async caughtUp(seq: number): Promise<void> {

@@ -22,6 +22,7 @@ export type Question =
   | { readonly ask: "query"; readonly filter: RecordFilter }
   | { readonly ask: "get"; readonly id: string }
   | { readonly ask: "state"; readonly range: StateRange }
+  | { readonly ask: "disagreements"; readonly candidate: string }
   | { readonly ask: "caughtUp" };
 
 export type ToWorker =
@@ -32,6 +33,6 @@ export type ToWorker =
 export type FromWorker =
   | { readonly type: "ready"; readonly seq: number }
   | { readonly type: "applied"; readonly seq: number }
-  /** Records as the journal's text: parsing is left to whoever needs them parsed. */
+  /** Records as the journal's text, or rows as JSON: parsing is left to whoever needs them parsed. */
   | { readonly type: "answer"; readonly call: number; readonly records: readonly string[] }
   | { readonly type: "failed"; readonly call: number; readonly because: string };

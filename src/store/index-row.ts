@@ -35,7 +35,7 @@ export function entryRow(record: AuditRecord): EntryRow {
 
 /** Where it happened: of decisions, requests, and everything about NATS. */
 function placeOf({ kind, data }: AuditRecord): { readonly gateway?: string; readonly target?: string } {
-  const has = kind === "decision" || kind === "gateway.request" || kind.startsWith("nats.");
+  const has = kind === "decision" || kind === "policy.disagreed" || kind === "gateway.request" || kind.startsWith("nats.");
   return has ? (data as { readonly gateway?: string; readonly target?: string }) : {};
 }
 
@@ -57,6 +57,14 @@ export function stateRow(record: AuditRecord): StateRow | undefined {
     case "key.activated":
     case "key.retired":
     case "key.revoked":
+    case "policy.candidate":
+    case "policy.candidate_withdrawn":
+    case "policy.canary":
+    case "policy.promoted":
+    case "policy.rolled_back":
+      return { of: "nobody", until: null };
+    case "policy.loaded":
+      return record.data.replaces === undefined ? undefined : { of: "nobody", until: null };
     case "event.pending":
     case "event.started":
     case "event.refused":

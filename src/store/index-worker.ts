@@ -71,6 +71,8 @@ async function records(question: Question): Promise<readonly string[]> {
     }
     case "state":
       return (await store.stateRecords(question.range)).map(({ json }) => json);
+    case "disagreements":
+      return (await store.disagreements(question.candidate)).map((row) => JSON.stringify(row));
     case "caughtUp":
       return [];
   }

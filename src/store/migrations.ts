@@ -1,5 +1,6 @@
 import { type Kysely, sql } from "kysely";
 import { type Migration, Migrator } from "kysely/migration";
+import type { Disagreement } from "./disagreement.ts";
 
 /** The index of one journal, as Kysely sees it. Times are ms since the epoch. */
 export interface IndexSchema {
@@ -23,6 +24,8 @@ export interface IndexSchema {
   state: { seq: number; session: string | null; until: number | null };
   /** How long each session's records are needed. */
   life: { session: string; job_id: string | null; ended: number; matters_until: number };
+  /** Requests on which the active policy and a candidate differ, counted as they are taken in. */
+  disagreement: Disagreement;
   /** One row. */
   position: { id: number; log: string; segment: string; offset: number; seq: number };
 }
@@ -60,6 +63,14 @@ const migrations: Readonly<Record<string, Migration>> = {
         sql`create index entry_published on entry (seq) where kind = 'nats.published'`,
       ];
       for (const table of tables) await table.execute(db);
+    },
+  },
+  "003_disagreement": {
+    async up(db: Kysely<unknown>) {
+      await sql`create table disagreement (active text not null, candidate text not null, effect text not null,
+              target text not null, role text not null, reason text not null, count integer not null,
+              first_ms integer not null, last_ms integer not null, last_seq integer not null,
+              primary key (candidate, active, effect, target, role, reason)) without rowid`.execute(db);
     },
   },
 };

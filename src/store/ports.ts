@@ -1,4 +1,5 @@
 import type { AuditRecord } from "../core/record.ts";
+import type { Disagreement } from "./disagreement.ts";
 
 /** Up to where the index has taken in the journal. */
 export interface IndexPosition {
@@ -98,6 +99,8 @@ export interface Store extends RecordStore {
   position(): Promise<IndexPosition | undefined>;
   /** Takes in records, in order, and the position after them: all or nothing. */
   ingest(records: readonly IndexedRecord[], position: IndexPosition): Promise<void>;
+  /** What was counted for a candidate, most first. */
+  disagreements(candidate: string): Promise<readonly Disagreement[]>;
   /** Forgets everything. */
   clear(): Promise<void>;
 }

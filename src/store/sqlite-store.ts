@@ -1,6 +1,7 @@
 import { closeSync, openSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { Kysely } from "kysely";
+import { disagreementOf } from "./disagreement.ts";
 import { entryRow, stateRow } from "./index-row.ts";
 import { type IndexSchema, migrateToLatest } from "./migrations.ts";
 import type { IndexedRecord, IndexPosition, Store } from "./ports.ts";
@@ -15,6 +16,8 @@ const pragmas = [
   "cache_size = -32768", // KiB
   "wal_autocheckpoint = 4000", // pages
 ];
+
+const tables = ["entry", "record", "place", "state", "life"] as const;
 
 /**
  * The index in one SQLite file (mode 0600), or in memory for `:memory:`. Every call blocks its thread while it runs, so
@@ -34,9 +37,17 @@ export function openSqliteStore(file: string): Store {
       ingest ??= prepareIngest(database);
       ingest(records, position);
     },
+    disagreements: (candidate) =>
+      db
+        .selectFrom("disagreement")
+        .selectAll()
+        .where("candidate", "=", candidate)
+        .orderBy("count", "desc")
+        .orderBy("last_seq", "desc")
+        .execute(),
     clear: () =>
       db.transaction().execute(async (all) => {
-        for (const table of ["entry", "record", "place", "state", "life", "position"] as const)
+        for (const table of [...tables, "disagreement", "position"] as const)
           await all.deleteFrom(table).execute();
       }),
     close: () => db.destroy(),
@@ -67,6 +78,10 @@ function prepareIngest(database: DatabaseSync): Ingest {
     `insert into life values (?, ?, ?, ?) on conflict (session) do update set job_id = coalesce(job_id, excluded.job_id),
        ended = max(ended, excluded.ended), matters_until = max(matters_until, excluded.matters_until)`,
   );
+  const differ = database.prepare(
+    `insert into disagreement values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set count = count + excluded.count,
+       first_ms = min(first_ms, excluded.first_ms), last_ms = excluded.last_ms, last_seq = excluded.last_seq`,
+  );
   const move = database.prepare("insert or replace into position values (1, ?, ?, ?, ?)");
   const one = ({ record, json, place: at }: IndexedRecord) => {
     const row = entryRow(record);
@@ -84,6 +99,11 @@ function prepareIngest(database: DatabaseSync): Ingest {
     );
     text.run(row.seq, json);
     if (at !== undefined) place.run(row.seq, at.segment, at.offset, at.length);
+    const found = disagreementOf(record);
+    if (found !== undefined) {
+      const { active, candidate, effect, target, role, reason, count, first_ms, last_ms, last_seq } = found;
+      differ.run(active, candidate, effect, target, role, reason, count, first_ms, last_ms, last_seq);
+    }
     const kept = stateRow(record);
     if (kept?.of === "nobody") state.run(row.seq, null, kept.until);
     if (kept?.of !== "session") return;

@@ -42,6 +42,9 @@ function dataOf(
     ...(policys && decision.rule !== undefined ? { rule: decision.rule } : {}),
     ...(policys && decision.facts.length > 0 ? { facts: decision.facts } : {}),
     ...(policys && decision.closest !== undefined ? { closest: decision.closest } : {}),
+    ...(policys && decision.missing !== undefined ? { missing: decision.missing } : {}),
+    ...(decision.canary === undefined ? {} : { canary: true }),
+    ...(policys && decision.beside !== undefined ? { beside: decision.beside } : {}),
     ...(detail === undefined ? {} : { detail }),
   };
 }

@@ -22,6 +22,9 @@ export function fakePolicy(targets: readonly (Partial<CompiledTarget> & { readon
   return {
     denyReason: () => undefined,
     version: "0123456789ab",
+    inForce: "0123456789ab",
+    versionFor: () => "0123456789ab",
+    targetFor: (name) => compiled.find((one) => one.name === name),
     targets: new Map(compiled.map((target) => [target.name, target])),
     pins: {},
     rolesFor: unused,
