@@ -35,9 +35,15 @@ const stateKindList = [
   "operator.signed_out",
   "operator.bootstrap_made",
   "operator.bootstrap_ended",
+  "policy.loaded",
+  "policy.candidate",
+  "policy.candidate_withdrawn",
+  "policy.canary",
+  "policy.promoted",
+  "policy.rolled_back",
 ] as const satisfies readonly RecordKind[];
 
-/** Kinds that carry state: sessions, tombstones, revocations, pins and signing keys are folds over them. */
+/** Kinds that carry state: sessions, tombstones, revocations, pins, signing keys and the policy in force are folds over them. */
 export const stateKinds: ReadonlySet<RecordKind> = new Set(stateKindList);
 
 /**

@@ -1,5 +1,6 @@
 import type { BreakglassUse } from "../core/breakglass-record.ts";
 import type { NatsPublished } from "../core/nats-record.ts";
+import type { Canary } from "../core/policy-record.ts";
 import type { AuditRecord } from "../core/record.ts";
 import { operatorWords } from "./audit-operator-words.ts";
 import type { CliWord, Input } from "./command.ts";
@@ -80,6 +81,16 @@ function words(record: AuditRecord): readonly [kind: string, ...rest: readonly s
       return [record.kind, record.data.code, record.data.gateway ?? ""];
     case "policy.loaded":
       return [record.kind, record.data.policy, count(record.data.roles, "role")];
+    case "policy.candidate":
+    case "policy.candidate_withdrawn":
+      return [record.kind, record.data.policy, record.data.by];
+    case "policy.canary":
+      return [record.kind, record.data.policy, canaryText(record.data)];
+    case "policy.promoted":
+    case "policy.rolled_back":
+      return [record.kind, record.data.policy, `replaces ${record.data.replaces}`];
+    case "policy.disagreed":
+      return [record.kind, record.data.operation, record.data.target];
     case "policy.refused":
       return [record.kind, record.data.first];
     case "nats.published":
@@ -104,6 +115,10 @@ function words(record: AuditRecord): readonly [kind: string, ...rest: readonly s
 function breakglassWords({ outcome, operation, gateway, reason, approvers = [] }: BreakglassUse): readonly string[] {
   const who = outcome === "allow" ? `signed by ${approvers.join(" and ")}` : reason;
   return [`${outcome} ${operation}`, `at ${gateway}, ${who}`];
+}
+
+function canaryText({ projects, share }: Canary): string {
+  return [...projects, ...(share > 0 ? [`${share} %`] : [])].join(",") || "nobody";
 }
 
 /** A long record comes without its messages. */

@@ -34,11 +34,17 @@ import { natsGateway } from "./nats-gateway.ts";
 import { peopleEnd } from "./people-end.ts";
 import { peopleList } from "./people-list.ts";
 import { policyCan } from "./policy-can.ts";
+import { policyCanary } from "./policy-canary.ts";
+import { policyCandidate } from "./policy-candidate.ts";
 import { policyCheck } from "./policy-check.ts";
 import { policyDiff } from "./policy-diff.ts";
 import { policyExplain } from "./policy-explain.ts";
+import { policyList } from "./policy-list.ts";
 import { policyLock } from "./policy-lock.ts";
 import { policyLsp } from "./policy-lsp.ts";
+import { policyPromote } from "./policy-promote.ts";
+import { policyRollback } from "./policy-rollback.ts";
+import { policyStatus } from "./policy-status.ts";
 import { policyTest } from "./policy-test.ts";
 import { renderEnvoyCommand } from "./render-envoy.ts";
 import { renderIstioCommand } from "./render-istio.ts";
@@ -82,6 +88,12 @@ export const commands: readonly CliCommand[] = [
   policyDiff,
   policyLock,
   policyLsp,
+  policyStatus,
+  policyList,
+  policyCandidate,
+  policyCanary,
+  policyPromote,
+  policyRollback,
   configCheck,
   configSchema,
   renderNginxCommand,
@@ -118,7 +130,7 @@ export const commands: readonly CliCommand[] = [
 
 /** What the nouns are about. */
 export const nouns: Readonly<Record<string, string>> = {
-  policy: "check, test and question a policy",
+  policy: "check, test and question a policy; try, promote and roll one back",
   config: "check the configuration",
   render: "write a gateway's own configuration",
   people: "see who is signed in as an operator, and end a sign-in",

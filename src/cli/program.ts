@@ -29,6 +29,7 @@ function buildProgram(io: CommandIo, run: (command: CliCommand, input: Input) =>
     .version(packageJson.version, "--version", "print the version")
     .helpOption("-h, --help", "print help")
     .helpCommand(false)
+    .enablePositionalOptions() // a command may have a --version of its own
     .exitOverride()
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),

@@ -56,6 +56,16 @@ interface Line {
   readonly text: string;
 }
 
+function rolloutLines({ disk, candidate, canary }: StatusResponse["policy"]): readonly Line[] {
+  const decides = canary ? "decides for its canary" : "decides nothing";
+  return [
+    ...(disk === undefined
+      ? []
+      : [{ label: "on disk", text: `${disk}: set aside by an operator until the files say something else` }]),
+    ...(candidate === undefined ? [] : [{ label: "candidate", text: `${candidate}: ${decides}` }]),
+  ];
+}
+
 /** What the broker listens on, trusts, enforces and only observes, and what is missing. */
 export function summary(config: Config, url: string, adminSocket: string, status: StatusResponse): readonly Line[] {
   const { policy, issuers, last_job: lastJob } = status;
@@ -74,6 +84,7 @@ export function summary(config: Config, url: string, adminSocket: string, status
       label: "source",
       text: `${name}  ${version}${problem === undefined ? "" : `; ${problem}`}`,
     })),
+    ...rolloutLines(policy),
     ...config.gateways.map((gateway) => ({
       label: "enforces",
       text: `${enforced(gateway.targets, policy.observed)}  at ${gateway.name} (${gateway.kind})`,

@@ -39,6 +39,14 @@ const maxNamed = 200;
 /** Agents may be this late with a gateway's log. */
 const lateMs = 24 * 3_600_000;
 
+/** Around any of these two hops may go by different policies. */
+const policyKinds: readonly string[] = [
+  "policy.loaded",
+  "policy.canary",
+  "policy.promoted",
+  "policy.rolled_back",
+] satisfies readonly RecordKind[];
+
 /** Records of messages hold thousands of them each: they are added up instead. */
 const trafficKinds: readonly string[] = ["nats.published", "nats.delivered"] satisfies readonly RecordKind[];
 const toldKinds = Object.keys(dataSchemas).filter((kind) => !trafficKinds.includes(kind));
@@ -58,7 +66,7 @@ export async function storyFacts(deps: StoryDeps, name: string): Promise<StoryFa
   const until = (session.endedAt ?? deps.clock.now()) + lateMs;
   const [others, policies, gateways, jobLog, nats] = await Promise.all([
     relatedRecords(deps, id, own, openedAt, until),
-    all(deps, { kind: "policy.loaded", sinceMs: openedAt - 5 * 60_000, untilMs: until }, 100),
+    all(deps, { kinds: policyKinds, sinceMs: openedAt - 5 * 60_000, untilMs: until }, 100),
     Promise.all(deps.config.gateways.map((gateway) => storyGateway(deps, gateway))),
     deps.jobLog(identity, openedNeedle(id)),
     natsTraffic(deps, id),
@@ -77,7 +85,7 @@ export async function storyFacts(deps: StoryDeps, name: string): Promise<StoryFa
     gateways,
     records: [...own, ...others].toSorted((a, b) => a.seq - b.seq),
     policies: policies.flatMap((record) =>
-      record.kind === "policy.loaded" ? [{ version: record.data.policy, at: Date.parse(record.time) }] : [],
+      "policy" in record.data ? [{ version: record.data.policy, at: Date.parse(record.time) }] : [],
     ),
     jobLog,
     ...(nats.length === 0 ? {} : { nats }),
