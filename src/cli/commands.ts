@@ -38,11 +38,13 @@ import { policyCanary } from "./policy-canary.ts";
 import { policyCandidate } from "./policy-candidate.ts";
 import { policyCheck } from "./policy-check.ts";
 import { policyDiff } from "./policy-diff.ts";
+import { policyCoverage } from "./policy-coverage.ts";
 import { policyExplain } from "./policy-explain.ts";
 import { policyList } from "./policy-list.ts";
 import { policyLock } from "./policy-lock.ts";
 import { policyLsp } from "./policy-lsp.ts";
 import { policyPromote } from "./policy-promote.ts";
+import { policyReplay } from "./policy-replay.ts";
 import { policyRollback } from "./policy-rollback.ts";
 import { policyStatus } from "./policy-status.ts";
 import { policyTest } from "./policy-test.ts";
@@ -88,6 +90,8 @@ export const commands: readonly CliCommand[] = [
   policyDiff,
   policyLock,
   policyLsp,
+  policyReplay,
+  policyCoverage,
   policyStatus,
   policyList,
   policyCandidate,

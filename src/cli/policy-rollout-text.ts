@@ -1,4 +1,5 @@
 import type { RolloutResponse } from "../api/contract.ts";
+import { thousands } from "./audit-nats-text.ts";
 import { type CliWord, configOption, type Input, jsonOption, printJson } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { clockTime } from "./key-text.ts";
@@ -105,9 +106,4 @@ export function disagreementTable(paint: Paint, { disagreements }: RolloutRespon
     [effectWords[effect], target, role || "-", reason, thousands(n), clockTime(last, now)].map(printable),
   );
   return table(paint, ["effect", "target", "role", "because", "requests", "last"], rows);
-}
-
-/** `12,345`. */
-export function thousands(n: number): string {
-  return String(n).replaceAll(/\B(?=(\d{3})+$)/g, ",");
 }
