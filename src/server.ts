@@ -38,8 +38,8 @@ import { connectGatewayFeed } from "./server/gateway-feed.ts";
 import { connectGateways } from "./server/gateways.ts";
 import { listenGrpc, secretMethods } from "./server/grpc.ts";
 import { connectIssuers } from "./server/issuers.ts";
-import { type BrokerKeys, keyOperation, openBrokerKeys } from "./server/keys.ts";
 import { openKeptPolicies } from "./server/kept-policies.ts";
+import { type BrokerKeys, keyOperation, openBrokerKeys } from "./server/keys.ts";
 import { listenAt, listenOnSocket } from "./server/listen.ts";
 import { connectMessaging } from "./server/messaging.ts";
 import { connectPeople } from "./server/people.ts";
@@ -175,6 +175,7 @@ async function serve(
     projectIdRoutes(surface.projectId),
     ...messaging.operatorRoutes,
   ];
+  const operatorSide = operatorRoutesOf(config, log, keys, state, policies, parts);
   const open = await publicApp(config, log, keys, state, { ...parts, breakglass }, people.remote(operatorSide));
   const operator = createApp({ log, behindProxy: false, routes: [people.local(operatorSide)] });
   await recorder.append([{ kind: "broker.started", data: { version, policy: parts.policy().version } }]);
@@ -217,6 +218,35 @@ async function serve(
       await state.close();
     },
   };
+}
+
+function operatorRoutesOf(
+  config: Config,
+  log: Logger,
+  keys: BrokerKeys,
+  { table, records }: BrokerState,
+  policies: PolicyRollout,
+  { surface, sessions, messaging, feed, evidence, policy }: Awaited<ReturnType<typeof connectParts>>,
+): readonly FastifyPluginAsync[] {
+  const rollout = policyOperation({
+    rollout: policies,
+    sessions: () => table.all(),
+    disagreements: records.disagreements,
+    async changed() {
+      const reconciled = messaging.reconcile().catch((error: unknown) => {
+        log.error({ err: error }, "following the events of a new policy failed");
+      });
+      await Promise.all([sessions.facts.refreshAll(), reconciled]);
+    },
+  });
+  return [
+    operatorRoutes(surface.operator),
+    policyRoutes(rollout),
+    keyRoutes(keyOperation(keys, config, clock)),
+    gatewayListRoutes({ gateways: () => ({ policy: policy().version, gateways: feed.reports.list() }) }),
+    verifyRoutes(evidence.verify),
+    ...messaging.operatorRoutes,
+  ];
 }
 
 /** Everything between the listeners and what is on disk. */
@@ -279,18 +309,9 @@ async function connectParts(
     onUnauthenticated: onRefused,
     onFault,
   });
-  const rollout = policyOperation({
-    rollout: policies,
-    sessions: () => table.all(),
-    disagreements: records.disagreements,
-    async changed() {
-      await Promise.all([sessions.facts.refreshAll(), messaging.reconcile()]);
-    },
-  });
   return {
     timings,
     policy,
-    rollout,
     sessions,
     feed,
     gateways,

@@ -10,8 +10,9 @@ import { fakeIo } from "../src/cli/job/command-io.fake.ts";
 import { runCli } from "../src/cli/program.ts";
 import { listenOnSocket } from "../src/server/listen.ts";
 import { type BrokerState, openState } from "../src/server/state.ts";
+import { recordDay } from "./recorded-day.ts";
+import type { Day, Effects } from "./recorded-day-count.ts";
 import { policies } from "./recorded-day-policies.ts";
-import { type Day, type Effects, recordDay } from "./recorded-day.ts";
 
 const decisions = 100_000;
 const log = pino({ level: "silent" });
@@ -64,10 +65,10 @@ test("the day is what it should be: every kind of answer is in it, many times", 
 
 test("the candidate's disagreements are those of both policies asked alone", async () => {
   const counted = await state.records.disagreements(day.candidate);
-  const told = counted.map(({ effect, target, role, reason, count }) => [effect, target, role, reason, count].join(" "));
-  expect(told.toSorted()).toEqual(
-    [...day.disagreements].map(([key, count]) => `${key} ${count}`).toSorted(),
+  const told = counted.map(({ effect, target, role, reason, count }) =>
+    [effect, target, role, reason, count].join(" "),
   );
+  expect(told.toSorted()).toEqual([...day.disagreements].map(([key, count]) => `${key} ${count}`).toSorted());
   expect(told.length).toBeGreaterThan(5);
   expect(new Set(counted.map(({ effect }) => effect)).size).toBe(3);
 });

@@ -11,7 +11,7 @@ import type { AuditRecord } from "../src/core/record.ts";
 import { type RunningServer, startServer } from "../src/server.ts";
 import { billing, type CrashCi, startCrashCi } from "./broker-crash-load.ts";
 import { type BrokerInstallation, installBroker } from "./broker-installation.ts";
-import { type EdgeAnswer, askEdge } from "./edge-question.ts";
+import { askEdge, type EdgeAnswer } from "./edge-question.ts";
 import { askOperator, operatorRecords } from "./operator.ts";
 
 const policyOf = (allow: string, more = "") => `version: 1
@@ -210,7 +210,10 @@ test("candidate, canary, promotion and rollback, across restarts", async () => {
   // Only the candidate that was looked at is promoted, and once.
   const meant = await typed("policy", "promote", "--version", String(versions.first));
   expect([meant.code, meant.err]).toEqual([3, expect.stringContaining("candidate_changed")]);
-  const both = await Promise.all([typed("policy", "promote", "--version", versions.second), typed("policy", "promote")]);
+  const both = await Promise.all([
+    typed("policy", "promote", "--version", versions.second),
+    typed("policy", "promote"),
+  ]);
   expect(both.map(({ code }) => code).sort()).toEqual([0, 3]);
   expect(both.map(({ err }) => err).join("")).toContain("no_candidate");
   expect((await call("blog")).decision).toBe("deny");
@@ -246,9 +249,11 @@ test("candidate, canary, promotion and rollback, across restarts", async () => {
     { policy: versions.second, replaces: versions.first, disk: versions.first, by: "local operator" },
     { policy: versions.first, replaces: versions.second, disk: versions.first },
   ]);
-  expect(JSON.parse(list.out).policies.map(({ version }: { version: string }) => version).toSorted()).toEqual(
-    Object.values(versions).toSorted(),
-  );
+  expect(
+    JSON.parse(list.out)
+      .policies.map(({ version }: { version: string }) => version)
+      .toSorted(),
+  ).toEqual(Object.values(versions).toSorted());
 });
 
 test("what was promoted and is lost stops the start, and says what would help", async () => {

@@ -1,6 +1,5 @@
 import type { BreakglassUse } from "../core/breakglass-record.ts";
 import type { NatsPublished } from "../core/nats-record.ts";
-import type { Canary } from "../core/policy-record.ts";
 import type { AuditRecord } from "../core/record.ts";
 import { operatorWords } from "./audit-operator-words.ts";
 import type { CliWord, Input } from "./command.ts";
@@ -80,15 +79,12 @@ function words(record: AuditRecord): readonly [kind: string, ...rest: readonly s
     case "svid.refused":
       return [record.kind, record.data.code, record.data.gateway ?? ""];
     case "policy.loaded":
-      return [record.kind, record.data.policy, count(record.data.roles, "role")];
     case "policy.candidate":
     case "policy.candidate_withdrawn":
-      return [record.kind, record.data.policy, record.data.by];
     case "policy.canary":
-      return [record.kind, record.data.policy, canaryText(record.data)];
     case "policy.promoted":
     case "policy.rolled_back":
-      return [record.kind, record.data.policy, `replaces ${record.data.replaces}`];
+      return [record.kind, record.data.policy, policyText(record)];
     case "policy.disagreed":
       return [record.kind, record.data.operation, record.data.target];
     case "policy.refused":
@@ -117,8 +113,22 @@ function breakglassWords({ outcome, operation, gateway, reason, approvers = [] }
   return [`${outcome} ${operation}`, `at ${gateway}, ${who}`];
 }
 
-function canaryText({ projects, share }: Canary): string {
-  return [...projects, ...(share > 0 ? [`${share} %`] : [])].join(",") || "nobody";
+type PolicyKind = "loaded" | "candidate" | "candidate_withdrawn" | "canary" | "promoted" | "rolled_back";
+
+function policyText(record: Extract<AuditRecord, { kind: `policy.${PolicyKind}` }>): string {
+  switch (record.kind) {
+    case "policy.loaded":
+      return count(record.data.roles, "role");
+    case "policy.canary": {
+      const { projects, share } = record.data;
+      return [...projects, ...(share > 0 ? [`${share} %`] : [])].join(",") || "nobody";
+    }
+    case "policy.promoted":
+    case "policy.rolled_back":
+      return `replaces ${record.data.replaces}`;
+    default:
+      return record.data.by;
+  }
 }
 
 /** A long record comes without its messages. */

@@ -34,7 +34,8 @@ export const policyCanary: CliCommand = {
       io,
       input,
       (operator) => operator.post<RolloutResponse>("/v1/policy/canary", body),
-      ({ candidate }) => `candidate ${candidate?.version ?? ""} ${off ? "decides for nobody any more" : "decides for its canary now"}`,
+      ({ candidate }) =>
+        `candidate ${candidate?.version ?? ""} ${off ? "decides for nobody any more" : "decides for its canary now"}`,
     );
   },
 };

@@ -24,7 +24,12 @@ export const policyCandidate: CliCommand = {
     }
     if (path === undefined) {
       const ask = "/v1/policy/candidate/withdraw";
-      return runVerb(io, input, (operator) => operator.post<RolloutResponse>(ask, {}), () => "the candidate is withdrawn");
+      return runVerb(
+        io,
+        input,
+        (operator) => operator.post<RolloutResponse>(ask, {}),
+        () => "the candidate is withdrawn",
+      );
     }
     const texts = await checkedTexts(io, input, path);
     if (texts === undefined) return 2;

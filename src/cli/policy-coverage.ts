@@ -93,10 +93,18 @@ function summary(groups: number, effects: ReplayReport["effects"], unused: numbe
   return [
     {
       label: "breaks",
-      text: groups === 0 ? "nobody" : `${thousands(effects.newly_denied)} requests; \`policy replay\` says what else changes`,
+      text:
+        groups === 0
+          ? "nobody"
+          : `${thousands(effects.newly_denied)} requests; \`policy replay\` says what else changes`,
     },
     ...(effects.unknown > 0
-      ? [{ label: "unknown", text: `${thousands(effects.unknown)} requests cannot be judged; \`policy replay\` says why` }]
+      ? [
+          {
+            label: "unknown",
+            text: `${thousands(effects.unknown)} requests cannot be judged; \`policy replay\` says why`,
+          },
+        ]
       : []),
     { label: "unused", text: `${count(unused, "role")}, and ${count(idle, "operation")} of roles that are used` },
   ];

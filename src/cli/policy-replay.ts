@@ -34,14 +34,21 @@ export function replayText(paint: Paint, version: string, report: ReplayReport):
   const { effects, requests, without_role: withoutRole, ungrouped } = report;
   if (requests === 0) return `${paint("bold", `policy ${version}: no request is recorded in that time`)}\n`;
   const colour = effects.newly_denied > 0 ? "red" : effects.unknown > 0 ? "yellow" : "green";
-  const rows = report.groups.slice(0, shownGroups).map(({ effect, project, target, role, because, count: n, example }) =>
-    [words[effect], thousands(n), project || "-", target, role || "-", because, example].map(printable),
-  );
+  const rows = report.groups
+    .slice(0, shownGroups)
+    .map(({ effect, project, target, role, because, count: n, example }) =>
+      [words[effect], thousands(n), project || "-", target, role || "-", because, example].map(printable),
+    );
   const more = report.groups.length - rows.length + (ungrouped > 0 ? 1 : 0);
   const notes = [
     ...(more > 0 ? [{ label: "more", text: "not all groups are shown; --json has them" }] : []),
     ...(withoutRole > 0
-      ? [{ label: "exchanges", text: `${count(withoutRole, "exchange")} found no role; who they were for is not recorded, so they are not replayed` }]
+      ? [
+          {
+            label: "exchanges",
+            text: `${count(withoutRole, "exchange")} found no role; who they were for is not recorded, so they are not replayed`,
+          },
+        ]
       : []),
   ];
   const head = ["effect", "requests", "project", "target", "role", "because", "for example"];

@@ -50,7 +50,9 @@ export function rolloutLines(paint: Paint, found: RolloutResponse, now: number):
       text: `${active.version} since ${clockTime(active.since, now)}, ${hows[active.how]}${byWhom(active.by)}; ${sizeText(active)}`,
     },
     ...(active.replaces === undefined ? [] : [{ label: "before it", text: active.replaces }]),
-    ...(disk.set_aside ? [{ label: "on disk", text: `${disk.version}: set aside until the files say something else` }] : []),
+    ...(disk.set_aside
+      ? [{ label: "on disk", text: `${disk.version}: set aside until the files say something else` }]
+      : []),
     ...(disk.problem === undefined ? [] : [{ label: "on disk", text: `refused: ${disk.problem}` }]),
     ...(candidate === undefined
       ? []

@@ -131,7 +131,10 @@ async function* parsed(lines: AsyncIterable<string>): AsyncGenerator<AuditRecord
     if (line.trim() === "") continue;
     const record = readRecord(line);
     if (record === undefined) {
-      throw new WayleaveError("invalid_request", "A line is no audit record; give what `wayleave audit list --json` prints.");
+      throw new WayleaveError(
+        "invalid_request",
+        "A line is no audit record; give what `wayleave audit list --json` prints.",
+      );
     }
     yield record;
   }

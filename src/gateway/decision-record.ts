@@ -82,7 +82,6 @@ function comparison({ decision, beside = decision?.beside }: Finding): Pick<Deci
 /** What the record says beyond its reason: how a request was ambiguous, why a deny is there. */
 function detailOf({ ambiguity }: Asked, { reason, decision, view }: Finding, policy: DenyReasons): { detail?: string } {
   if (ambiguity !== undefined) return { detail: ambiguity };
-  const because =
-    reason === "denied" ? policy.denyReason(decision?.rule ?? "", view?.identity)?.because : undefined;
+  const because = reason === "denied" ? policy.denyReason(decision?.rule ?? "", view?.identity)?.because : undefined;
   return because === undefined ? {} : { detail: because };
 }

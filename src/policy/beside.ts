@@ -1,4 +1,11 @@
-import { type AccessRequest, type Beside, type Counts, type Decision, type LimitUse, outcomeOf } from "../core/decision.ts";
+import {
+  type AccessRequest,
+  type Beside,
+  type Counts,
+  type Decision,
+  type LimitUse,
+  outcomeOf,
+} from "../core/decision.ts";
 import type { JobIdentity } from "../core/identity.ts";
 import type { Canary } from "../core/policy-record.ts";
 import type { Policy, SharedRoute } from "./policy.ts";

@@ -49,7 +49,8 @@ export class Coverage {
     counted.requests++;
     counted.last = Math.max(counted.last, request.at);
     const project = session?.identity.project;
-    if (project !== undefined && counted.projects.size < maxProjects) counted.projects.add(`${session?.identity.issuer}/${project.id}`);
+    if (project !== undefined && counted.projects.size < maxProjects)
+      counted.projects.add(`${session?.identity.issuer}/${project.id}`);
     if (session === undefined) return;
     const used = request.operations.map((operation) =>
       this.#find(judgement.rule ?? "", request.target, session.identity, operation),

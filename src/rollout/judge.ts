@@ -1,4 +1,11 @@
-import { type Counts, type Decision, type LimitUse, type Outcome, outcomeOf, type ReasonCode } from "../core/decision.ts";
+import {
+  type Counts,
+  type Decision,
+  type LimitUse,
+  type Outcome,
+  outcomeOf,
+  type ReasonCode,
+} from "../core/decision.ts";
 import type { Fact, Facts } from "../core/fact.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { KnownSession } from "./known-sessions.ts";
@@ -38,30 +45,44 @@ export function judge(
   session: KnownSession | undefined,
   counts: ReplayCounts,
 ): Judgement {
-  const { reason, target, operations } = request;
-  if (reason === "outage") return { unknown: "nothing was decided: an outage" };
-  if (reason === "subject_refused") return { outcome: request.outcome, reason };
-  if (reason === "target_unknown" && request.session === undefined) {
-    return draft.targets.has(target) ? { unknown: "who asked: the target was not known" } : same(request);
-  }
-  const route = routeOf(draft, request);
-  if (unidentifiedReasons.has(reason) || (reason === "credential_invalid" && !request.ours)) {
-    if (route === undefined) return { unknown: "the whole path: the record holds its beginning" };
-    if (route.pass) return { outcome: "pass", reason: "unidentified" };
-    const refusal = reason === "unidentified" ? "no_credential" : reason;
-    return { outcome: outcomeOf({ effect: "deny", mode: route.mode }), reason: refusal };
-  }
-  if (reason === "session_suspended" && session?.withdrawn === true) {
-    return { unknown: "whether it had been suspended: a policy granted it nothing" };
-  }
-  if (refusedBefore.has(reason)) return refusedAnyway(request, route?.mode);
-  if (reason === "outside_narrowing" && request.narrowed === undefined) return same(request);
+  const before = judgedWithoutPolicy(request, session) ?? judgedWithoutJob(draft, request);
+  if (before !== undefined) return before;
   if (session === undefined) return { unknown: "the job: its session's opening is not among the records" };
-  if (operations.length === 0) return { unknown: "the whole path: the record holds its beginning" };
-  if (reason === "proof_required" || draft.targetFor(target, session.identity)?.proof === "required") {
-    return proofJudgement(draft, request, session);
-  }
-  return decideOn(draft, request, session, counts);
+  if (request.operations.length === 0) return cutOff;
+  const proof = proofJudgement(draft, request, session);
+  return proof ?? decideOn(draft, request, session, counts);
+}
+
+const cutOff: Judgement = { unknown: "the whole path: the record holds its beginning" };
+
+/** What no policy has a say in. */
+function judgedWithoutPolicy(request: RecordedRequest, session: KnownSession | undefined): Judgement | undefined {
+  const { reason, narrowed } = request;
+  if (reason === "outage") return { unknown: "nothing was decided: an outage" };
+  if (reason === "session_suspended" && session?.withdrawn === true)
+    return { unknown: "whether it had been suspended: a policy granted it nothing" };
+  const others = reason === "outside_narrowing" && narrowed === undefined; // the token names other targets
+  return others || reason === "subject_refused" ? same(request) : undefined;
+}
+
+/** What was refused, or let through, before anybody asked what the job may do: routes and targets have a say in it. */
+function judgedWithoutJob(draft: Policy, request: RecordedRequest): Judgement | undefined {
+  const { reason, session, target } = request;
+  if (reason === "target_unknown" && session === undefined)
+    return draft.targets.has(target) ? { unknown: "who asked: the target was not known" } : same(request);
+  if (unidentifiedReasons.has(reason) || (reason === "credential_invalid" && !request.ours))
+    return judgedByRoute(draft, request);
+  if (!refusedBefore.has(reason)) return undefined;
+  const mode = routeOf(draft, request)?.mode;
+  return mode === undefined ? same(request) : { outcome: outcomeOf({ effect: "deny", mode }), reason };
+}
+
+function judgedByRoute(draft: Policy, request: RecordedRequest): Judgement {
+  const route = routeOf(draft, request);
+  if (route === undefined) return cutOff;
+  if (route.pass) return { outcome: "pass", reason: "unidentified" };
+  const reason = request.reason === "unidentified" ? "no_credential" : request.reason;
+  return { outcome: outcomeOf({ effect: "deny", mode: route.mode }), reason };
 }
 
 const same = ({ outcome, reason }: RecordedRequest): Judgement => ({ outcome, reason });
@@ -74,28 +95,24 @@ function routeOf(draft: Policy, { target, operations }: RecordedRequest) {
     : draft.unidentified(target, "", "");
 }
 
-/** The mode of a request that can be read in two ways is its target's. */
-function refusedAnyway(request: RecordedRequest, mode: "enforce" | "observe" | undefined): Judgement {
-  if (mode === undefined) return same(request);
-  return { outcome: outcomeOf({ effect: "deny", mode }), reason: request.reason };
-}
-
 /** Proof is asked for before policy is, and records do not say who brought one. */
-function proofJudgement(draft: Policy, request: RecordedRequest, { identity }: KnownSession): Judgement {
+function proofJudgement(draft: Policy, request: RecordedRequest, { identity }: KnownSession): Judgement | undefined {
   const wanted = draft.targetFor(request.target, identity)?.proof === "required";
-  if (wanted && request.reason === "proof_required") return same(request);
-  return { unknown: "whether the token was bound to a key" };
+  const refused = request.reason === "proof_required";
+  if (wanted && refused) return same(request);
+  return wanted || refused ? { unknown: "whether the token was bound to a key" } : undefined;
 }
 
-function decideOn(
-  draft: Policy,
-  request: RecordedRequest,
-  session: KnownSession,
-  counts: ReplayCounts,
-): Judgement {
+function decideOn(draft: Policy, request: RecordedRequest, session: KnownSession, counts: ReplayCounts): Judgement {
   const { target, at: now, narrowed, counted, gateway } = request;
   const { facts, unknown } = factsAt(request, session);
-  const view = { id: session.id, identity: session.identity, state: "active", openedAt: session.openedAt, hardEndAt: Number.MAX_SAFE_INTEGER } as const;
+  const view = {
+    id: session.id,
+    identity: session.identity,
+    state: "active",
+    openedAt: session.openedAt,
+    hardEndAt: Number.MAX_SAFE_INTEGER,
+  } as const;
   // Behind another gateway the token names the role of that gateway's decision, which the draft makes anew.
   const narrowing = narrowed === undefined || counted ? {} : { roles: narrowed };
   const asked = { session: view, narrowing, target, facts, gateway, now, ...(counted ? { counted: true } : {}) };

@@ -49,7 +49,12 @@ export function requestsOf(record: AuditRecord): readonly RecordedRequest[] {
     case "nats.subscribed": {
       const { subject, queue, rule } = record.data;
       if (rule === "inbox") return [];
-      const operation: NatsOperation = { kind: "nats", verb: "sub", subject, ...(queue === undefined ? {} : { queue }) };
+      const operation: NatsOperation = {
+        kind: "nats",
+        verb: "sub",
+        subject,
+        ...(queue === undefined ? {} : { queue }),
+      };
       return [passed(record, record.data, [operation], rule)];
     }
     case "emit.published": {
@@ -66,7 +71,19 @@ function decided(record: AuditRecord, data: DecisionData): readonly RecordedRequ
   const operation = operationOf(data);
   // Observed at a NATS gateway: it is among the messages and subscriptions that were let through.
   if (operation?.kind === "nats" && data.outcome === "would_deny") return [];
-  const { gateway, target, operation: text, outcome, reason, rule, facts = [], missing, narrowed, counted, token } = data;
+  const {
+    gateway,
+    target,
+    operation: text,
+    outcome,
+    reason,
+    rule,
+    facts = [],
+    missing,
+    narrowed,
+    counted,
+    token,
+  } = data;
   return [
     {
       ...placed(record),

@@ -1,6 +1,6 @@
-import type { JobIdentity, Vocabulary } from "../core/identity.ts";
 import { noCounts } from "../core/decision.ts";
 import { noFacts } from "../core/fact.ts";
+import type { JobIdentity, Vocabulary } from "../core/identity.ts";
 import type { Operation } from "../core/target.ts";
 import { compile } from "../policy/compile.ts";
 import type { OperationModel, PolicyModel, RoleModel } from "../policy/model.ts";
@@ -20,7 +20,9 @@ export function usedOperations(model: PolicyModel, vocabulary: Vocabulary): Find
     const key = JSON.stringify([role.id, target]);
     const known = alone.get(key);
     if (known !== undefined) return known;
-    const made = (role.allow[target] ?? []).map((operation) => compile(onlyOf(model, role, target, operation), vocabulary));
+    const made = (role.allow[target] ?? []).map((operation) =>
+      compile(onlyOf(model, role, target, operation), vocabulary),
+    );
     alone.set(key, made);
     return made;
   };

@@ -57,7 +57,15 @@ export function createNatsDisagreements(deps: NatsDisagreementDeps): NatsDisagre
       // What is refused, or let through only because it is observed, has its own record.
       if (beside === undefined || decision.effect !== "allow" || passesOtherwise(operation, decision, decide)) return;
       const { verb, subject, queue = "" } = operation;
-      const key = [admission.session, admission.target, verb, subject, queue, beside.policy, decision.policyVersion].join(" ");
+      const key = [
+        admission.session,
+        admission.target,
+        verb,
+        subject,
+        queue,
+        beside.policy,
+        decision.policyVersion,
+      ].join(" ");
       const known = counted.get(key);
       if (known !== undefined) {
         known.count++;

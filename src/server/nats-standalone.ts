@@ -4,8 +4,8 @@ import { type NatsGatewaySettings, natsGatewayProtocol } from "../api/nats-gatew
 import { vocabulary } from "../ci/providers.ts";
 import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
-import type { NatsAuthority, ServerControl } from "../gateway/nats/ports.ts";
 import { createLimits } from "../gateway/limits.ts";
+import type { NatsAuthority, ServerControl } from "../gateway/nats/ports.ts";
 import { besidePolicy } from "../policy/beside.ts";
 import { compile } from "../policy/compile.ts";
 import { parsePolicy } from "../policy/parse.ts";

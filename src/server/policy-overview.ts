@@ -56,7 +56,12 @@ async function overview(
     ...(candidate === undefined
       ? {}
       : {
-          candidate: { ...described(candidate), since: iso(candidate.proposedAt), by: candidate.by, faults: candidate.faults },
+          candidate: {
+            ...described(candidate),
+            since: iso(candidate.proposedAt),
+            by: candidate.by,
+            faults: candidate.faults,
+          },
           canary: { ...canary, sessions: count(sessions, tried) },
         }),
     disagreements: counted.filter((each) => each.active === version).map(told),

@@ -113,13 +113,18 @@ class Rollout implements PolicyRollout {
       const loaded = build(texts);
       const { version } = loaded.policy;
       if (version === this.#active.policy.version) {
-        throw new WayleaveError("invalid_request", `Policy ${version} is in force already; change it, then propose it.`);
+        throw new WayleaveError(
+          "invalid_request",
+          `Policy ${version} is in force already; change it, then propose it.`,
+        );
       }
       accept(loaded);
       if (version === this.#candidate?.policy.version) return;
       await kept.keep(version, loaded.texts, this.#spare());
       const { files, model } = loaded;
-      await this.#record([{ kind: "policy.candidate", data: { policy: version, files, roles: model.roles.length, by } }]);
+      await this.#record([
+        { kind: "policy.candidate", data: { policy: version, files, roles: model.roles.length, by } },
+      ]);
       this.#candidate = loaded;
       this.#faults = 0;
       this.#compose();
@@ -234,7 +239,10 @@ class Rollout implements PolicyRollout {
   #proposed(meant: string | undefined): LoadedPolicy {
     const candidate = this.#candidate;
     if (candidate === undefined) {
-      throw new WayleaveError("no_candidate", "There is no candidate; propose one with `wayleave policy candidate <file>`.");
+      throw new WayleaveError(
+        "no_candidate",
+        "There is no candidate; propose one with `wayleave policy candidate <file>`.",
+      );
     }
     const { version } = candidate.policy;
     if (meant === undefined || isMeant(version, meant)) return candidate;
@@ -253,15 +261,24 @@ class Rollout implements PolicyRollout {
   async #keptVersion(wanted: string | undefined): Promise<string> {
     const meant = wanted ?? this.#deps.history.last?.replaces;
     if (meant === undefined) {
-      throw new WayleaveError("policy_not_kept", "No other policy was in force here before; name a version of `wayleave policy list`.");
+      throw new WayleaveError(
+        "policy_not_kept",
+        "No other policy was in force here before; name a version of `wayleave policy list`.",
+      );
     }
     const found = (await this.#deps.kept.list()).filter(({ version }) => isMeant(version, meant));
     const [only] = found;
     if (only === undefined) {
-      throw new WayleaveError("policy_not_kept", `No policy ${meant.slice(0, 64)} is kept here; see \`wayleave policy list\`.`);
+      throw new WayleaveError(
+        "policy_not_kept",
+        `No policy ${meant.slice(0, 64)} is kept here; see \`wayleave policy list\`.`,
+      );
     }
     if (found.length === 1) return only.version;
-    throw new WayleaveError("invalid_request", `${found.length} kept policies begin with ${meant}; write more of the version.`);
+    throw new WayleaveError(
+      "invalid_request",
+      `${found.length} kept policies begin with ${meant}; write more of the version.`,
+    );
   }
 
   async #endCanary(by: string): Promise<void> {

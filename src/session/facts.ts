@@ -63,9 +63,7 @@ export function createFactReader(deps: FactDeps): FactReader {
     deps.table.setFacts(session, facts);
     if (sameValues(before, facts)) return;
     const data = { facts, ...missingOf(facts, deps.policy().factsFor(session.identity)) };
-    await deps.lifecycle.record([
-      { kind: "facts.read", session: session.id, job: recordJob(session.identity), data },
-    ]);
+    await deps.lifecycle.record([{ kind: "facts.read", session: session.id, job: recordJob(session.identity), data }]);
   };
 
   const living = () => [...deps.table.all()].filter((session) => session.view.state !== "ended");

@@ -1,7 +1,7 @@
 import type { Outcome } from "../core/decision.ts";
+import type { PolicyDisagreement } from "../core/policy-record.ts";
 import type { AuditRecord, DecisionData } from "../core/record.ts";
 import type { RecordFilter } from "./ports.ts";
-import type { PolicyDisagreement } from "../core/policy-record.ts";
 
 /** What the candidate would change: `passes_differently` is let through either way, by one of the two only because it observes. */
 export type DisagreementEffect = "newly_denied" | "newly_allowed" | "passes_differently";

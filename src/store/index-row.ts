@@ -35,7 +35,8 @@ export function entryRow(record: AuditRecord): EntryRow {
 
 /** Where it happened: of decisions, requests, and everything about NATS. */
 function placeOf({ kind, data }: AuditRecord): { readonly gateway?: string; readonly target?: string } {
-  const has = kind === "decision" || kind === "policy.disagreed" || kind === "gateway.request" || kind.startsWith("nats.");
+  const has =
+    kind === "decision" || kind === "policy.disagreed" || kind === "gateway.request" || kind.startsWith("nats.");
   return has ? (data as { readonly gateway?: string; readonly target?: string }) : {};
 }
 

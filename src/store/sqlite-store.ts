@@ -47,8 +47,7 @@ export function openSqliteStore(file: string): Store {
         .execute(),
     clear: () =>
       db.transaction().execute(async (all) => {
-        for (const table of [...tables, "disagreement", "position"] as const)
-          await all.deleteFrom(table).execute();
+        for (const table of [...tables, "disagreement", "position"] as const) await all.deleteFrom(table).execute();
       }),
     close: () => db.destroy(),
   };
