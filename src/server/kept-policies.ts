@@ -59,7 +59,9 @@ export function openKeptPolicies(folder: string, now: () => number): KeptPolicie
     },
     async read(version) {
       try {
-        return JSON.parse(await readFile(pathOf(version), "utf8")) as PolicyFiles;
+        const texts = JSON.parse(await readFile(pathOf(version), "utf8")) as PolicyFiles | null;
+        if (!Array.isArray(texts?.files)) throw new TypeError("no texts");
+        return texts;
       } catch (cause) {
         throw new WayleaveError(
           "policy_not_kept",
