@@ -2,12 +2,14 @@ import { pino } from "pino";
 import { createApp } from "../api/app.ts";
 import { natsGatewayRoutes } from "../api/nats-gateway.ts";
 import { createGatewayGuard, secretHash } from "../gateway/gateway-guard.ts";
+import { createLimits } from "../gateway/limits.ts";
 import type { ServerControl } from "../gateway/nats/ports.ts";
+import { besidePolicy } from "../policy/beside.ts";
 import { createNatsDesk } from "./nats-desk.ts";
-import { createNatsFeed } from "./nats-feed.ts";
+import { createNatsFeed, type PolicyTexts } from "./nats-feed.ts";
 import { createNatsIntake } from "./nats-intake.ts";
 import { connectBroker, type RemoteBrokerOptions } from "./nats-standalone.ts";
-import { type NatsWorld, natsWorld, shopNats } from "./nats-world.fake.ts";
+import { type NatsWorld, natsPolicy, natsWorld, shopNats } from "./nats-world.fake.ts";
 
 export const secret = "a secret of the gateway jobs, long enough";
 
@@ -15,6 +17,7 @@ export const secret = "a secret of the gateway jobs, long enough";
 export async function remoteWorld() {
   const w = natsWorld();
   let text = shopNats;
+  let tried: PolicyTexts["candidate"];
   const kicked: string[] = [];
   const control: ServerControl = {
     async kick(serverId, cid) {
@@ -36,6 +39,7 @@ export async function remoteWorld() {
       texts: () => ({
         version: w.world.policy.version,
         files: [{ name: "policy.yaml", text }],
+        ...(tried === undefined ? {} : { candidate: tried }),
         issuers: [{ name: "gitlab", type: "gitlab" }],
       }),
       every(ms, run) {
@@ -107,6 +111,14 @@ export async function remoteWorld() {
     enforce(next: string) {
       text = next;
       w.enforce(next);
+    },
+    /** Tries another policy beside the one in force, for these projects in earnest. */
+    tryBeside(next: string, projects: readonly string[]) {
+      const candidate = natsPolicy(next);
+      const canary = { projects, share: 0 };
+      tried = { version: candidate.version, files: [{ name: "policy.yaml", text: next }], canary };
+      const shadow = createLimits(clock);
+      w.world.policy = besidePolicy({ active: natsPolicy(text), candidate, canary, shadow, onFault: () => undefined });
     },
     stop: () => running.stop(),
     async start() {

@@ -112,6 +112,24 @@ describe("a gateway of its own process", () => {
     expect(authority.hardEndAt(session.id)).toBe(0);
   });
 
+  test("decides by the candidate for its canary, and records where a candidate would not let through", async () => {
+    remote = await w.connect();
+    const { authority } = remote;
+    const admission = await admitted(remote);
+    await authority.attach(admission, greeting);
+    const without = shopNats.replace('"pub build.status.${job.project_id}.*"', '"pub nothing.here"');
+    w.tryBeside(without, []);
+    await vi.waitFor(() => expect(authority.decide(admission, allowed).beside).toMatchObject({ outcome: "deny" }));
+    expect(authority.decide(admission, allowed).effect).toBe("allow");
+    await authority.settled();
+    const noted = w.recorder.records.filter(({ kind }) => kind === "policy.disagreed");
+    expect(noted).toMatchObject([{ session: admission.session, job: { project: "acme/shop" }, data: { count: 1 } }]);
+    w.tryBeside(without, ["acme/shop"]);
+    await vi.waitFor(() =>
+      expect(authority.decide(admission, allowed)).toMatchObject({ effect: "deny", canary: true, reason: "no_role" }),
+    );
+  });
+
   test("has its own targets' sessions only", async () => {
     w.jobOf("token:8:1", "acme/plain", "3000");
     const other = await w.exchange("token:8:1");

@@ -200,6 +200,26 @@ describe("what a gateway believes", () => {
     expect(replica.fresh).toBe(false);
   });
 
+  test("another candidate or canary is another policy; the same again is not", () => {
+    const w = world();
+    w.replica.asked();
+    const candidate = { ...texts, version: "p2", canary: { projects: [] as readonly string[], share: 0 } };
+    const take = (policy: object) =>
+      w.replica.take({ ...w.snapshot(0, view("ses_a")), policy: { ...texts, ...policy } } as FeedLine);
+    const steps = [
+      {},
+      { candidate },
+      { candidate },
+      { candidate: { ...candidate, canary: { projects: ["acme/shop"], share: 0 } } },
+      { candidate: { ...candidate, version: "p3" } },
+      {},
+    ].map((policy) => {
+      take(policy);
+      return w.compiled();
+    });
+    expect(steps).toEqual([1, 2, 2, 3, 4, 5]);
+  });
+
   test("an epoch never shrinks and grows with every line about its session (law)", () => {
     const step = fc.oneof(
       fc.record({ what: fc.constantFrom("snapshot", "session", "beat"), ms: fc.nat(4_000) }),
