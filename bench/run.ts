@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 /** Every benchmark in turn, each in a process of its own. `bench/README.md` keeps the figures. */
 const all = [
   "decision",
+  "candidate",
   "journal",
   "authz",
   "nginx",

@@ -15,7 +15,7 @@ import { policyOptions } from "./policy-source.ts";
 export const recordedOptions: readonly CliWord[] = [
   { spec: "--since <time>", doc: "from then on: a duration back (24h, 7d) or an ISO 8601 time (default: 24h)" },
   { spec: "--until <time>", doc: "up to then (default: now)" },
-  { spec: "--from <file>", doc: "read records from a file of JSON lines (`audit list --json`) instead of the broker" },
+  { spec: "--from <file>", doc: "read records from a file instead of the broker: JSON lines, oldest first" },
   ...(policyOptions.some(({ spec }) => spec === configOption.spec) ? policyOptions : [configOption, ...policyOptions]),
   jsonOption,
 ];
@@ -133,7 +133,7 @@ async function* parsed(lines: AsyncIterable<string>): AsyncGenerator<AuditRecord
     if (record === undefined) {
       throw new WayleaveError(
         "invalid_request",
-        "A line is no audit record; give what `wayleave audit list --json` prints.",
+        "A line is no audit record; give records as JSON lines, oldest first.",
       );
     }
     yield record;

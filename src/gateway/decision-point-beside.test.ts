@@ -33,16 +33,29 @@ describe("a candidate beside the active policy", () => {
   });
 
   test("that decided is named: its version, and that it was a canary", async () => {
-    const { answer, data } = tried({ ...deny, policyVersion: "next", canary: true, beside: { ...beside, outcome: "allow" } });
+    const { answer, data } = tried({
+      ...deny,
+      policyVersion: "next",
+      canary: true,
+      beside: { ...beside, outcome: "allow" },
+    });
     expect(await answer(question)).toMatchObject({ outcome: "deny" });
     expect(data()).toMatchObject({ policy: "next", canary: true, beside: { outcome: "allow" } });
   });
 
   test.each([
     { sent: undefined, route: { pass: true, mode: "enforce" }, other: { outcome: "pass", reason: "unidentified" } },
-    { sent: undefined, route: { pass: false, mode: "observe" }, other: { outcome: "would_deny", reason: "no_credential" } },
+    {
+      sent: undefined,
+      route: { pass: false, mode: "observe" },
+      other: { outcome: "would_deny", reason: "no_credential" },
+    },
     { sent: undefined, route: { pass: false, mode: "enforce" }, other: undefined },
-    { sent: "Basic x", route: { pass: false, mode: "observe" }, other: { outcome: "would_deny", reason: "no_credential" } },
+    {
+      sent: "Basic x",
+      route: { pass: false, mode: "observe" },
+      other: { outcome: "would_deny", reason: "no_credential" },
+    },
   ] as const)("says what it would do without an identity: $route is $other", async ({ sent, route, other }) => {
     const { answer, data } = tried(allow, { pass: false, mode: "enforce", beside: { policy: "next", ...route } });
     expect((await answer({ ...question, authorization: sent })).outcome).toBe("deny");
@@ -50,7 +63,11 @@ describe("a candidate beside the active policy", () => {
   });
 
   test("does not pass what the active policy lets through on a shared route by another name", async () => {
-    const { answer, data } = tried(allow, { pass: true, mode: "enforce", beside: { policy: "next", pass: false, mode: "enforce" } });
+    const { answer, data } = tried(allow, {
+      pass: true,
+      mode: "enforce",
+      beside: { policy: "next", pass: false, mode: "enforce" },
+    });
     expect((await answer({ ...question, authorization: undefined })).outcome).toBe("pass");
     expect(data()).toMatchObject({ reason: "unidentified", beside: { outcome: "deny", reason: "no_credential" } });
   });
@@ -70,7 +87,10 @@ test("a record has what a replay needs: narrowing, stream, the missing fact, and
     recorder: { note: (event) => `rec_${noted.push(event)}`, settled: async () => undefined },
     token: () => ({ state: "valid", token: { jti: "j", sessionId: "ses_a", narrowing: { roles: ["read"] } } }),
   });
-  await made.answer({ ...question, operation: { kind: "http", method: "GET", host: "billing.internal", path: "/v1/x", stream: true } });
+  await made.answer({
+    ...question,
+    operation: { kind: "http", method: "GET", host: "billing.internal", path: "/v1/x", stream: true },
+  });
   await made.answer({ ...question, assertion: "signed" });
   expect(noted[0]?.data).toMatchObject({ narrowed: ["read"], stream: true, missing: "change.merged" });
   expect(noted[0]?.data).not.toHaveProperty("counted");

@@ -7,21 +7,28 @@ import type { Canary } from "../core/policy-record.ts";
 import { besidePolicy, canaryTest, type ShadowCounts } from "./beside.ts";
 import { compile } from "./compile.ts";
 import type { PolicyModel } from "./model.ts";
+import { deny, job, openedAt, role, session, target } from "./policy.fake.ts";
 import type { Policy } from "./policy.ts";
-import { deny, job, openedAt, policyModel, role, session, target } from "./policy.fake.ts";
 import { http, shopPolicy } from "./shop-policy.fake.ts";
 import { fakeVocabulary } from "./vocabulary.fake.ts";
 
 const nobody: Canary = { projects: [], share: 0 };
 const shop: Canary = { projects: ["acme/shop"], share: 0 };
 
-const model = (version: string, parts: Partial<PolicyModel> = {}): PolicyModel => ({ ...shopPolicy, version, ...parts });
+const model = (version: string, parts: Partial<PolicyModel> = {}): PolicyModel => ({
+  ...shopPolicy,
+  version,
+  ...parts,
+});
 const compiled = (parts: Partial<PolicyModel>, version = "candidate") => compile(model(version, parts), fakeVocabulary);
 const active = compile(model("active"), fakeVocabulary);
 
 function both(candidate: Policy, canary = nobody, shadow: ShadowCounts = { used: () => 0, count: () => undefined }) {
   const faults: unknown[] = [];
-  return { policy: besidePolicy({ active, candidate, canary, shadow, onFault: (error) => faults.push(error) }), faults };
+  return {
+    policy: besidePolicy({ active, candidate, canary, shadow, onFault: (error) => faults.push(error) }),
+    faults,
+  };
 }
 
 const ask = (text: string, parts: Partial<AccessRequest> = {}): AccessRequest => ({
@@ -99,7 +106,11 @@ describe("a candidate that decides nothing", () => {
     const limit = { max: 1, windowMs: 60_000, per: "role", scope: "global" } as const;
     const counted: string[] = [];
     const shadow = { used: () => counted.length, count: ({ key }: { key: string }) => void counted.push(key) };
-    const { policy } = both(compiled({ roles: [role("read", { billing: ["GET /v1/health"] }, { limit })] }), nobody, shadow);
+    const { policy } = both(
+      compiled({ roles: [role("read", { billing: ["GET /v1/health"] }, { limit })] }),
+      nobody,
+      shadow,
+    );
     expect(policy.decide(ask("GET /v1/health"), noCounts).beside).toBeUndefined();
     expect(counted).toEqual([]);
     const earnest = ask("GET /v1/health", { gateway: "edge-1" });
@@ -180,7 +191,13 @@ describe("a canary", () => {
 test("whatever stands beside it, the outcome is that of the policy that decides", () => {
   const roles = fc.subarray([...shopPolicy.roles]);
   const denies = fc.subarray([...shopPolicy.deny]);
-  const paths = ["GET /v1/health", "GET /v1/invoices/7", "POST /v1/releases", "GET /v1/invoices/legal", "DELETE /v1/runs"];
+  const paths = [
+    "GET /v1/health",
+    "GET /v1/invoices/7",
+    "POST /v1/releases",
+    "GET /v1/invoices/legal",
+    "DELETE /v1/runs",
+  ];
   fc.assert(
     fc.property(roles, denies, fc.constantFrom(...paths), fc.boolean(), (own, against, path, tries) => {
       const candidate = compiled({ roles: own, deny: against });

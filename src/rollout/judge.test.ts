@@ -33,7 +33,11 @@ const decided = (data: Partial<DecisionData>, whose: string | undefined = sessio
     ...data,
   },
 });
-const refused = (reason: ReasonCode, more: Partial<DecisionData> = {}) => ({ outcome: "deny" as const, reason, ...more });
+const refused = (reason: ReasonCode, more: Partial<DecisionData> = {}) => ({
+  outcome: "deny" as const,
+  reason,
+  ...more,
+});
 
 const health = role("read", { billing: ["GET /v1/health"] });
 
@@ -44,7 +48,8 @@ async function replayed(parts: Partial<PolicyModel>, events: readonly AuditEvent
     draft: compile(policyModel(parts), fakeVocabulary),
     counts: { ...noCounts, count: () => undefined },
     recall: async () => [],
-    onReplayed: ({ effect, judgement }) => effects.push("unknown" in judgement ? `${effect}: ${judgement.unknown}` : effect),
+    onReplayed: ({ effect, judgement }) =>
+      effects.push("unknown" in judgement ? `${effect}: ${judgement.unknown}` : effect),
   });
   for (const event of events) await replay.take(recordOf(event));
   expect(replay.report().requests).toBe(effects.length);
@@ -55,7 +60,11 @@ describe("what can be known is", () => {
   test.each<{ was: Partial<DecisionData>; draft: Partial<PolicyModel>; effect: ReplayEffect }>([
     { was: {}, draft: { roles: [health] }, effect: "unchanged" },
     { was: {}, draft: {}, effect: "newly_denied" },
-    { was: {}, draft: { roles: [health], deny: [deny("d", { operations: { billing: ["GET /v1/health"] } })] }, effect: "newly_denied" },
+    {
+      was: {},
+      draft: { roles: [health], deny: [deny("d", { operations: { billing: ["GET /v1/health"] } })] },
+      effect: "newly_denied",
+    },
     { was: refused("no_role"), draft: { roles: [health] }, effect: "newly_allowed" },
     { was: refused("no_role"), draft: {}, effect: "unchanged" },
     { was: refused("condition_failed"), draft: { roles: [health] }, effect: "newly_allowed" },
@@ -90,7 +99,10 @@ describe("what can be known is", () => {
     { outcome: "deny", reason: "credential_invalid", token: "f", shared: true, effect: "unchanged" },
   ])("without a session: $reason, token $token, shared route $shared: $effect", async ({ shared, effect, ...was }) => {
     const parts = shared ? { unidentified: ["GET /v1/health"] } : {};
-    const told = await replayed({ targets: [target("billing", "http", parts)] }, [decided(was, "")].map(withoutSession));
+    const told = await replayed(
+      { targets: [target("billing", "http", parts)] },
+      [decided(was, "")].map(withoutSession),
+    );
     expect(told).toEqual([effect]);
   });
 
@@ -118,17 +130,28 @@ describe("what can be known is", () => {
 });
 
 const withoutSession = ({ session: _none, ...event }: AuditEvent): AuditEvent => event as AuditEvent;
-const draftWith = (when: string): Partial<PolicyModel> => ({ roles: [role("read", { billing: ["GET /v1/health"] }, { when })] });
+const draftWith = (when: string): Partial<PolicyModel> => ({
+  roles: [role("read", { billing: ["GET /v1/health"] }, { when })],
+});
 
 describe("what cannot be known is said", () => {
   test.each<{ why: string; draft: Partial<PolicyModel>; was?: Partial<DecisionData>; opened?: boolean }>([
     { why: "the fact change.merged", draft: draftWith("change.merged") },
     { why: "the fact approval.given", draft: draftWith('job.ref == "main" && approval.given') },
-    { why: "the fact change.draft", draft: { roles: [health], deny: [deny("d", { operations: { billing: ["GET /v1/health"] }, when: "change.draft" })] } },
+    {
+      why: "the fact change.draft",
+      draft: {
+        roles: [health],
+        deny: [deny("d", { operations: { billing: ["GET /v1/health"] }, when: "change.draft" })],
+      },
+    },
     { why: "the job: its session's opening", draft: { roles: [health] }, opened: false },
     { why: "the whole path", draft: { roles: [health] }, was: { operation: `GET /${"x".repeat(507)}` } },
     { why: "nothing was decided: an outage", draft: { roles: [health] }, was: refused("outage") },
-    { why: "whether the token was bound", draft: { roles: [health], targets: [target("billing", "http", { proof: "required" })] } },
+    {
+      why: "whether the token was bound",
+      draft: { roles: [health], targets: [target("billing", "http", { proof: "required" })] },
+    },
     { why: "whether the token was bound", draft: { roles: [health] }, was: refused("proof_required") },
   ])("$why", async ({ why, draft, was = {}, opened = true }) => {
     const told = await replayed(draft, [...(opened ? [opening()] : []), decided(was)]);
@@ -162,7 +185,11 @@ describe("messages over NATS", () => {
   const events = { targets: [target("events", "nats")] };
   const place = { gateway: "jobs", connection: "nc_a", target: "events", account: "CI" };
   const sent = (...messages: readonly string[]): AuditEvent =>
-    ({ kind: "nats.published", session, data: { ...place, first: 1, messages, bytes: 0, policy: "then" } }) as AuditEvent;
+    ({
+      kind: "nats.published",
+      session,
+      data: { ...place, first: 1, messages, bytes: 0, policy: "then" },
+    }) as AuditEvent;
   const publish = (...allow: readonly string[]) => ({ ...events, roles: [role("talk", { events: allow })] });
 
   test.each<{ message: string; allow: string; effects: readonly string[] }>([
@@ -175,19 +202,33 @@ describe("messages over NATS", () => {
     { message: "- build.1 - 0 10", allow: "pub other.*", effects: ["newly_denied"] },
     { message: "reply _INBOX.y - 0 10", allow: "pub other.*", effects: [] },
     { message: "talk $JS.API.INFO _INBOX.x 0 10", allow: "pub other.*", effects: [] },
-    { message: "talk $JS.API.CONSUMER.MSG.NEXT.S.worker _INBOX.x 0 10", allow: "pull S.worker", effects: ["unchanged"] },
-    { message: "talk $JS.API.CONSUMER.MSG.NEXT.S.worker _INBOX.x 0 10", allow: "pull S.other", effects: ["newly_denied"] },
+    {
+      message: "talk $JS.API.CONSUMER.MSG.NEXT.S.worker _INBOX.x 0 10",
+      allow: "pull S.worker",
+      effects: ["unchanged"],
+    },
+    {
+      message: "talk $JS.API.CONSUMER.MSG.NEXT.S.worker _INBOX.x 0 10",
+      allow: "pull S.other",
+      effects: ["newly_denied"],
+    },
     { message: "talk $JS.ACK.S.worker.1.2.3.4.5 - 0 0", allow: "pull S.worker", effects: ["unchanged"] },
   ])("$message under $allow: $effects", async ({ message, allow, effects }) => {
     expect(await replayed(publish(allow), [opening(), sent(message)])).toEqual(effects);
   });
 
   test("a subscription is one, its queue group with it; a denial that was observed is not counted twice", async () => {
-    const subscribed = { kind: "nats.subscribed", session, data: { ...place, sid: "1", subject: "deploy.x", queue: "workers", rule: "talk", policy: "then" } };
+    const subscribed = {
+      kind: "nats.subscribed",
+      session,
+      data: { ...place, sid: "1", subject: "deploy.x", queue: "workers", rule: "talk", policy: "then" },
+    };
     const observed = decided({ target: "events", operation: "pub build.1", outcome: "would_deny", reason: "no_role" });
     const draft = publish("sub deploy.* workers", "pub build.*");
     expect(await replayed(draft, [opening(), subscribed as AuditEvent, observed])).toEqual(["unchanged"]);
-    expect(await replayed(publish("sub deploy.* others"), [opening(), subscribed as AuditEvent])).toEqual(["newly_denied"]);
+    expect(await replayed(publish("sub deploy.* others"), [opening(), subscribed as AuditEvent])).toEqual([
+      "newly_denied",
+    ]);
   });
 });
 
@@ -210,7 +251,10 @@ test("a session that ended, or was forgotten to make room, is read again", async
 test("limits are counted as the draft has them", async () => {
   const used: string[] = [];
   const limit = { max: 2, windowMs: 60_000, per: "session", scope: "global" } as const;
-  const draft = compile(policyModel({ roles: [role("read", { billing: ["GET /v1/health"] }, { limit })] }), fakeVocabulary);
+  const draft = compile(
+    policyModel({ roles: [role("read", { billing: ["GET /v1/health"] }, { limit })] }),
+    fakeVocabulary,
+  );
   const effects: string[] = [];
   const replay = new Replay({
     draft,
@@ -218,8 +262,14 @@ test("limits are counted as the draft has them", async () => {
     recall: async () => [],
     onReplayed: ({ effect }) => effects.push(effect),
   });
-  const events = [opening(), decided({}), decided({ counted: true }), decided({}), decided({}), decided({ counted: true })];
+  const events = [
+    opening(),
+    decided({}),
+    decided({ counted: true }),
+    decided({}),
+    decided({}),
+    decided({ counted: true }),
+  ];
   for (const event of events) await replay.take(recordOf(event));
   expect(effects).toEqual(["unchanged", "unchanged", "unchanged", "newly_denied", "unchanged"]);
 });
-

@@ -34,7 +34,13 @@ describe("what NATS carries although the candidate would not", () => {
     const { w, admission, noted } = await world(without);
     for (let at = 0; at < 5; at++) expect(w.authority.decide(admission, op("pub", build)).effect).toBe("allow");
     expect(noted()).toMatchObject([
-      { operation: `pub ${build}`, outcome: "allow", rule: "status", count: 1, beside: { outcome: "deny", reason: "no_role" } },
+      {
+        operation: `pub ${build}`,
+        outcome: "allow",
+        rule: "status",
+        count: 1,
+        beside: { outcome: "deny", reason: "no_role" },
+      },
     ]);
     w.authority.policyChanged();
     expect(noted()).toHaveLength(1);

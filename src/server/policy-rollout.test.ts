@@ -94,7 +94,11 @@ describe("what cannot be recorded, kept or accepted does not happen", () => {
   test.each([
     { verb: "propose", code: "journal_unavailable", run: (r: PolicyRollout) => r.propose(textsOf(c), "op") },
     { verb: "withdraw", code: "journal_unavailable", run: (r: PolicyRollout) => r.withdraw("op") },
-    { verb: "canary", code: "journal_unavailable", run: (r: PolicyRollout) => r.tryOn({ projects: ["x"], share: 0 }, undefined, "op") },
+    {
+      verb: "canary",
+      code: "journal_unavailable",
+      run: (r: PolicyRollout) => r.tryOn({ projects: ["x"], share: 0 }, undefined, "op"),
+    },
     { verb: "promote", code: "journal_unavailable", run: (r: PolicyRollout) => r.promote(undefined, "op") },
     { verb: "rollback", code: "journal_unavailable", run: (r: PolicyRollout) => r.rollback(versionOf(b), "op") },
   ])("$verb, where the journal is full", async ({ code: expected, run }) => {
@@ -109,7 +113,11 @@ describe("what cannot be recorded, kept or accepted does not happen", () => {
   });
 
   test.each([
-    { what: "its tests fail", text: textOf("GET /b", "tests: [{ name: t, as: { gitlab: { project: acme/shop } }, can: [GET billing /a] }]"), code: "policy_invalid" },
+    {
+      what: "its tests fail",
+      text: textOf("GET /b", "tests: [{ name: t, as: { gitlab: { project: acme/shop } }, can: [GET billing /a] }]"),
+      code: "policy_invalid",
+    },
     { what: "it is broken", text: "version: 1\nroles: [", code: "policy_invalid" },
     { what: "it is empty", text: "", code: "policy_invalid" },
     { what: "it is in force", text: a, code: "invalid_request" },

@@ -62,7 +62,17 @@ test("the store adds them up by candidate, whatever the batches, and forgets the
   const store = openSqliteStore(":memory:");
   onTestFinished(() => store.close());
   await store.migrate();
-  const disagreed = { gateway: "jobs", target: "events", operation: "pub a", outcome: "allow", reason: "allowed", rule: "talk", policy: "old", beside: beside("deny"), count: 5 } as const;
+  const disagreed = {
+    gateway: "jobs",
+    target: "events",
+    operation: "pub a",
+    outcome: "allow",
+    reason: "allowed",
+    rule: "talk",
+    policy: "old",
+    beside: beside("deny"),
+    count: 5,
+  } as const;
   const events: readonly AuditEvent[] = [
     decided("allow", { beside: beside("deny") }),
     decided("allow", {}),
