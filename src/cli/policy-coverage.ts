@@ -35,7 +35,7 @@ export const policyCoverage: CliCommand = {
 };
 
 /** Who breaks, then what nobody uses, then how much the rest is used. */
-export function coverageText(
+function coverageText(
   paint: Paint,
   version: string,
   report: ReplayReport,

@@ -30,7 +30,7 @@ export const policyReplay: CliCommand = {
 };
 
 /** The verdict on one line, then the counts, then what changes. */
-export function replayText(paint: Paint, version: string, report: ReplayReport): string {
+function replayText(paint: Paint, version: string, report: ReplayReport): string {
   const { effects, requests, without_role: withoutRole, ungrouped } = report;
   if (requests === 0) return `${paint("bold", `policy ${version}: no request is recorded in that time`)}\n`;
   const colour = effects.newly_denied > 0 ? "red" : effects.unknown > 0 ? "yellow" : "green";
