@@ -8,6 +8,27 @@ import { DecisionsQuery, LeaseBody } from "../../src/api/session.ts";
 import { GatewayBody, JwtBody, X509Body } from "../../src/api/svid.ts";
 import { operatorRoutes } from "./api-operator-routes.ts";
 import type { ApiRoute } from "./api-route.ts";
+import { rolloutRoutes } from "./rollout-routes.ts";
+
+/** A body: a type that `src/api` exports, the schema it is read by, the fields of a form, or a media type that is told elsewhere. */
+export type Body =
+  | { readonly json: string }
+  | { readonly schema: z.ZodType }
+  | { readonly form: Readonly<Record<string, string>> }
+  | { readonly media: string };
+
+export interface ApiRoute {
+  /** As the router has it: `GET /v1/sessions/:id`. */
+  readonly route: string;
+  readonly does: string;
+  /** What `:name` in the path stands for. */
+  readonly path?: Readonly<Record<string, string>>;
+  /** The schema it is read by, and what each parameter means. */
+  readonly query?: readonly [z.ZodObject, Readonly<Record<string, string>>];
+  readonly takes?: Body;
+  /** Absent: 204, no body. */
+  readonly gives?: Body;
+}
 
 /** Who asks, and how they prove it. */
 export const callers = {
@@ -229,4 +250,137 @@ export const apiRoutes: Readonly<Record<Caller, readonly ApiRoute[]>> = {
     },
   ],
   operator: operatorRoutes,
+  operator: [
+    { route: "GET /v1/me", does: "Who asks, and what they may.", gives: { json: "MeResponse" } },
+    { route: "POST /v1/sign-out", does: "Ends the caller's own sign-in." },
+    { route: "GET /v1/sign-ins", does: "Who is signed in.", gives: { json: "SignInsResponse" } },
+    { route: "POST /v1/sign-ins/:id/end", does: "Ends somebody's sign-in.", path: { id: "sign-in id" } },
+    { route: "GET /v1/status", does: "How the broker stands.", gives: { json: "StatusResponse" } },
+    {
+      route: "GET /v1/sessions",
+      does: "Sessions, youngest first.",
+      query: [
+        SessionsQuery,
+        { state: "in this state", project: "of this project, by path or id", limit: "at most so many" },
+      ],
+      gives: { json: "SessionsResponse" },
+    },
+    { route: "GET /v1/sessions/:id", does: "One session.", path: sessionPath, gives: { json: "SessionSummary" } },
+    {
+      route: "POST /v1/sessions/:id/end",
+      does: "Ends it, at once and for good.",
+      path: sessionPath,
+      takes: { schema: EndBody },
+      gives: { json: "SessionSummary" },
+    },
+    {
+      route: "GET /v1/records",
+      does: "Records, newest first.",
+      query: [RecordsQuery, recordFilter],
+      gives: { json: "RecordsResponse" },
+    },
+    {
+      route: "GET /v1/records/history",
+      does: "All there are, oldest first, a line each.",
+      query: [RecordsQuery, recordFilter],
+      gives: { media: "application/x-ndjson" },
+    },
+    {
+      route: "GET /v1/records/stream",
+      does: "From now on, a line each.",
+      query: [RecordsQuery, recordFilter],
+      gives: { media: "application/x-ndjson" },
+    },
+    { route: "GET /v1/records/:id", does: "One record.", path: { id: "record id" }, gives: { json: "AuditRecord" } },
+    {
+      route: "GET /v1/records/:id/explain",
+      does: "Why a decision fell so.",
+      path: { id: "record id" },
+      gives: { json: "ExplainResponse" },
+    },
+    {
+      route: "GET /v1/verify/:name",
+      does: "What every hop says of a job.",
+      path: { name: "session id, or the CI's job id" },
+      gives: { media: "application/json" },
+    },
+    {
+      route: "POST /v1/can",
+      does: "What a session may do now.",
+      takes: { schema: CanBody },
+      gives: { json: "CanResponse" },
+    },
+    {
+      route: "POST /v1/policy/reload",
+      does: "Reads the policy again; the one in force stays where it has errors.",
+      gives: { json: "PolicyResponse" },
+    },
+    {
+      route: "POST /v1/projects/ids",
+      does: "Ids of project paths, for the lock file: from the CI's API, or from the first job of the path.",
+      takes: { schema: ProjectsBody },
+      gives: { json: "ProjectIdsResponse" },
+    },
+    ...rolloutRoutes,
+    { route: "GET /v1/gateways", does: "What each gateway enforces.", gives: { json: "GatewaysResponse" } },
+    { route: "GET /v1/keys", does: "Signing keys, by class.", gives: { json: "KeysResponse" } },
+    {
+      route: "POST /v1/keys/:class/prepare",
+      does: "Publishes a next key.",
+      path: { class: keyPath.class },
+      gives: { json: "KeyResponse" },
+    },
+    {
+      route: "POST /v1/keys/:class/activate",
+      does: "Signs with it from here on.",
+      path: { class: keyPath.class },
+      gives: { json: "KeyResponse" },
+    },
+    {
+      route: "POST /v1/keys/:class/:kid/retire",
+      does: "Takes it out of the key set.",
+      path: keyPath,
+      gives: { json: "KeyResponse" },
+    },
+    {
+      route: "POST /v1/keys/:class/:kid/revoke",
+      does: "Makes its signatures worthless, at once.",
+      path: keyPath,
+      gives: { json: "KeyRevocationResponse" },
+    },
+    { route: "GET /v1/nats", does: "NATS servers and accounts.", gives: { json: "NatsStatusResponse" } },
+    {
+      route: "GET /v1/gateways/:name/nats",
+      does: "A NATS server's own configuration, rendered.",
+      path: { name: "gateway" },
+      query: [
+        RenderQuery,
+        {
+          data: "where the server keeps its streams",
+          tls_cert: "its certificate",
+          tls_key: "its key",
+          fragments: "files to include instead of a whole configuration",
+        },
+      ],
+      gives: { media: "application/json" },
+    },
+    {
+      route: "POST /v1/gateways/:name/nats/admins",
+      does: "Credentials for an account, for an hour at most.",
+      path: { name: "gateway" },
+      takes: { schema: AdminBody },
+      gives: { json: "NatsAdminResponse" },
+    },
+    {
+      route: "GET /v1/events",
+      does: "Messages that wait to start a pipeline, and those given up.",
+      gives: { json: "EventsResponse" },
+    },
+    {
+      route: "POST /v1/events/retry",
+      does: "Tries again what was given up.",
+      takes: { schema: RetryBody },
+      gives: { json: "EventSummary" },
+    },
+  ],
 };

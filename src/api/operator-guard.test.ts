@@ -102,7 +102,7 @@ test("HEAD asks as GET does", async () => {
   expect((await app.inject({ method: "HEAD", url: "/v1/records" })).statusCode).toBe(403);
 });
 
-test.each(["/v1/policy/promote", "/v1/keys/:class", "/v1/__proto__"])("a route without a row: %s", async (url) => {
+test.each(["/v1/policy/forget", "/v1/keys/:class", "/v1/__proto__"])("a route without a row: %s", async (url) => {
   const { app } = guarded(localOperator, {
     routes: (inner) => void inner.post(url, async () => ({})),
   });

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { WayleaveError } from "../core/errors.ts";
 import type { Canary } from "../core/policy-record.ts";
 import type { PolicyListResponse, PolicyTextsRequest, RolloutResponse } from "./contract.ts";
+import { operatorText } from "./operator-caller.ts";
 import { problem } from "./problem.ts";
 
 export interface PolicyRouteDeps {
@@ -17,13 +18,13 @@ export interface PolicyRouteDeps {
 }
 
 const Text = z.strictObject({ name: z.string().min(1).max(512), text: z.string() });
-const Texts = z.strictObject({ files: z.array(Text).min(1).max(64), lock: Text.exactOptional() });
+export const PolicyTextsBody = z.strictObject({ files: z.array(Text).min(1).max(64), lock: Text.exactOptional() });
 const version = z
   .string()
   .regex(/^[0-9a-f]{6,64}$/, "a policy version is 6 to 64 of 0-9 and a-f")
   .exactOptional();
-const Meant = z.strictObject({ version });
-const Tried = z.strictObject({
+export const PolicyMeantBody = z.strictObject({ version });
+export const CanaryBody = z.strictObject({
   projects: z.array(z.string().min(1).max(255)).max(1000).default([]),
   share: z.number().min(0).max(100).default(0),
   version,
@@ -31,8 +32,6 @@ const Tried = z.strictObject({
 
 /** A whole policy comes in one request. */
 const maxTextBytes = 16 * 1024 * 1024;
-
-const by = "local operator";
 
 /** Which policy is in force, which is tried, and the verbs that change that; on the operators' socket only. */
 export function policyRoutes(deps: PolicyRouteDeps) {
@@ -43,24 +42,24 @@ export function policyRoutes(deps: PolicyRouteDeps) {
     app.get("/v1/policies", async () => deps.list());
 
     app.post("/v1/policy/candidate", { bodyLimit: maxTextBytes }, async (request) => {
-      await deps.propose(parse(Texts, request.body), by);
+      await deps.propose(parse(PolicyTextsBody, request.body), operatorText(request));
       return deps.overview();
     });
-    app.post("/v1/policy/candidate/withdraw", async () => {
-      await deps.withdraw(by);
+    app.post("/v1/policy/candidate/withdraw", async (request) => {
+      await deps.withdraw(operatorText(request));
       return deps.overview();
     });
     app.post("/v1/policy/canary", async (request) => {
-      const { version: meant, ...canary } = parse(Tried, request.body ?? {});
-      await deps.tryOn(canary, meant, by);
+      const { version: meant, ...canary } = parse(CanaryBody, request.body ?? {});
+      await deps.tryOn(canary, meant, operatorText(request));
       return deps.overview();
     });
     app.post("/v1/policy/promote", async (request) => {
-      await deps.promote(parse(Meant, request.body ?? {}).version, by);
+      await deps.promote(parse(PolicyMeantBody, request.body ?? {}).version, operatorText(request));
       return deps.overview();
     });
     app.post("/v1/policy/rollback", async (request) => {
-      await deps.rollback(parse(Meant, request.body ?? {}).version, by);
+      await deps.rollback(parse(PolicyMeantBody, request.body ?? {}).version, operatorText(request));
       return deps.overview();
     });
   };

@@ -35,12 +35,7 @@ export const policyCoverage: CliCommand = {
 };
 
 /** Who breaks, then what nobody uses, then how much the rest is used. */
-function coverageText(
-  paint: Paint,
-  version: string,
-  report: ReplayReport,
-  roles: readonly RoleCoverage[],
-): string {
+function coverageText(paint: Paint, version: string, report: ReplayReport, roles: readonly RoleCoverage[]): string {
   const { requests, first = "", last = "", effects } = report;
   if (requests === 0) return `${paint("bold", `policy ${version}: no request is recorded in that time`)}\n`;
   const unused = roles.filter((role) => role.requests === 0);

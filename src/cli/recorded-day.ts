@@ -11,6 +11,7 @@ import { type CliWord, configOption, type Input, jsonOption } from "./command.ts
 import type { CommandIo } from "./command-io.ts";
 import { connectOperator, type Operator, queryOf } from "./operator.ts";
 import { policyOptions } from "./policy-source.ts";
+import { timeOption } from "./time-option.ts";
 
 export const recordedOptions: readonly CliWord[] = [
   { spec: "--since <time>", doc: "from then on: a duration back (24h, 7d) or an ISO 8601 time (default: 24h)" },
@@ -70,15 +71,10 @@ async function openRecorded(io: CommandIo, input: Input): Promise<Recorded> {
 
 const dayMs = 24 * 3_600_000;
 
-const unitMs: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: dayMs };
-
 function instant(io: CommandIo, input: Input, option: string): number | undefined {
-  const text = input.text(option);
-  if (text === undefined) return undefined;
-  const [, amount, unit = ""] = /^([1-9]\d{0,4})([smhd])$/.exec(text) ?? [];
-  if (amount !== undefined) return io.now() - Number(amount) * (unitMs[unit] ?? 0);
-  const at = Date.parse(text);
-  if (!Number.isNaN(at)) return at;
+  const text = timeOption(io, input, option);
+  const at = text === undefined ? undefined : Date.parse(text);
+  if (at === undefined || !Number.isNaN(at)) return at;
   throw new WayleaveError(
     "invalid_request",
     `--${option} is a duration (24h, 7d) or an ISO 8601 time, not ${JSON.stringify(text)}.`,
