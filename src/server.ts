@@ -245,6 +245,7 @@ function operatorRoutesOf(
     keyRoutes(keyOperation(keys, config, clock)),
     gatewayListRoutes({ gateways: () => ({ policy: policy().version, gateways: feed.reports.list() }) }),
     verifyRoutes(evidence.verify),
+    projectIdRoutes(surface.projectId),
     ...messaging.operatorRoutes,
   ];
 }

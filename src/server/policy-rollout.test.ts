@@ -50,6 +50,7 @@ function world() {
       disk: {
         current: () => disk,
         problem: () => undefined,
+        sources: () => undefined,
         async reload() {
           disk = build(textsOf(w.file));
           return disk;

@@ -96,6 +96,10 @@ class Rollout implements PolicyRollout {
     return this.#deps.disk.problem();
   }
 
+  sources(): ReturnType<PolicySource["sources"]> {
+    return this.#deps.disk.sources();
+  }
+
   reload(): Promise<LoadedPolicy> {
     return this.#inTurn(async () => this.#take(await this.#deps.disk.reload()));
   }
