@@ -44,10 +44,10 @@ function coverageText(paint: Paint, version: string, report: ReplayReport, roles
     operations.filter((operation) => operation.requests === 0).map((operation) => ({ role, file, ...operation })),
   );
   const broken = breaksRows(report);
-  const head = `policy ${version}: ${count(used.length, "role")} of ${roles.length} used by ${thousands(requests)} requests, ${first.slice(0, 16)} to ${last.slice(0, 16)} UTC`;
+  const head = `policy ${version}: ${used.length} of ${count(roles.length, "role")} used by ${thousands(requests)} requests, ${first.slice(0, 16)} to ${last.slice(0, 16)} UTC`;
   const parts = [
     `${paint(broken.length > 0 ? "red" : "green", printable(head))}\n${labelled(paint, summary(broken.length, effects, unused.length, idle.length))}`,
-    table(paint, ["would break", "requests", "target", "role", "because", "for example"], broken),
+    table(paint, ["would break", "requests", "target", "role", "for example", "because"], broken),
     table(
       paint,
       ["unused role", "where"],
@@ -80,7 +80,7 @@ function breaksRows({ groups }: ReplayReport): readonly (readonly string[])[] {
     .filter(({ effect }) => effect === "newly_denied")
     .slice(0, shownGroups)
     .map(({ project, count: n, target, role, because, example }) =>
-      [project || "-", thousands(n), target, role || "-", because, example].map(printable),
+      [project || "-", thousands(n), target, role || "-", example, because].map(printable),
     );
 }
 

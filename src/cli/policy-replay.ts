@@ -37,7 +37,7 @@ function replayText(paint: Paint, version: string, report: ReplayReport): string
   const rows = report.groups
     .slice(0, shownGroups)
     .map(({ effect, project, target, role, because, count: n, example }) =>
-      [words[effect], thousands(n), project || "-", target, role || "-", because, example].map(printable),
+      [words[effect], thousands(n), project || "-", target, role || "-", example, because].map(printable),
     );
   const more = report.groups.length - rows.length + (ungrouped > 0 ? 1 : 0);
   const notes = [
@@ -51,7 +51,7 @@ function replayText(paint: Paint, version: string, report: ReplayReport): string
         ]
       : []),
   ];
-  const head = ["effect", "requests", "project", "target", "role", "because", "for example"];
+  const head = ["effect", "requests", "project", "target", "role", "for example", "because"];
   return (
     `${paint(colour, printable(verdict(version, report)))}\n` +
     labelled(paint, [...countLines(report), ...notes]) +
