@@ -2,6 +2,7 @@ import { RetryBody } from "../../src/api/events.ts";
 import { AdminBody, RenderQuery } from "../../src/api/nats-operator.ts";
 import { CanBody, EndBody, RecordsQuery, SessionsQuery } from "../../src/api/operator.ts";
 import { ProjectsBody } from "../../src/api/project-ids.ts";
+import { rolloutRoutes } from "./api-rollout-routes.ts";
 import type { ApiRoute } from "./api-route.ts";
 
 const sessionPath = { id: "session id, or the CI's job id" };
@@ -97,6 +98,7 @@ export const operatorRoutes: readonly ApiRoute[] = [
     takes: { schema: ProjectsBody },
     gives: { json: "ProjectIdsResponse" },
   },
+  ...rolloutRoutes,
   { route: "GET /v1/gateways", does: "What each gateway enforces.", gives: { json: "GatewaysResponse" } },
   { route: "GET /v1/keys", does: "Signing keys, by class.", gives: { json: "KeysResponse" } },
   {

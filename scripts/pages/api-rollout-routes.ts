@@ -1,7 +1,8 @@
 import { CanaryBody, PolicyMeantBody, PolicyTextsBody } from "../../src/api/policy.ts";
+import type { ApiRoute } from "./api-route.ts";
 
 /** Which policy is in force, and the verbs that change that. */
-export const rolloutRoutes = [
+export const rolloutRoutes: readonly ApiRoute[] = [
   {
     route: "GET /v1/policy",
     does: "The policy in force, the candidate beside it, and where the two differ.",
@@ -41,4 +42,4 @@ export const rolloutRoutes = [
     takes: { schema: PolicyMeantBody },
     gives: { json: "RolloutResponse" },
   },
-] as const;
+];
