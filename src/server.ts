@@ -24,7 +24,6 @@ import { tokenRoutes } from "./api/token.ts";
 import { verifyRoutes } from "./api/verify.ts";
 import type { Config, GatewayConfig } from "./config/config.ts";
 import type { Clock } from "./core/clock.ts";
-import { WayleaveError } from "./core/errors.ts";
 import type { AuditEvent } from "./core/record.ts";
 import { createProofVerifier } from "./credential/proof.ts";
 import { keptAt } from "./gateway/keep.ts";
@@ -33,6 +32,8 @@ import { createRefusalRecords } from "./gateway/refusal-records.ts";
 import type { Policy } from "./policy/policy.ts";
 import { type BreakglassServices, connectBreakglass } from "./server/breakglass.ts";
 import { connectCauses, refuseImpossibleEvents } from "./server/events.ts";
+import { acceptPolicy } from "./server/accept-policy.ts";
+import { connectCauses } from "./server/events.ts";
 import { connectEvidence } from "./server/evidence.ts";
 import { connectGatewayFeed } from "./server/gateway-feed.ts";
 import { connectGateways } from "./server/gateways.ts";
@@ -45,7 +46,7 @@ import { connectMessaging } from "./server/messaging.ts";
 import { connectPeople } from "./server/people.ts";
 import { policyOperation } from "./server/policy-overview.ts";
 import { openPolicyRollout, type PolicyRollout } from "./server/policy-rollout.ts";
-import { buildPolicy, type LoadedPolicy, openPolicySource } from "./server/policy-source.ts";
+import { buildPolicy, openPolicySource } from "./server/policy-source.ts";
 import { openPolicySources } from "./server/policy-sources.ts";
 import { openPostgresState } from "./server/postgres-state.ts";
 import { listenProxies } from "./server/proxies.ts";
@@ -348,34 +349,6 @@ function noting(recorder: BrokerState["recorder"], onFault: (error: unknown) => 
       onFault(error);
     }
   };
-}
-
-/** Throws where this installation cannot run by the policy. */
-function acceptPolicy(config: Config, { policy }: LoadedPolicy): void {
-  refuseUnknownTargets(config, policy.targets);
-  refuseImpossibleEvents(policy, config);
-}
-
-/** A gateway that fronts what policy does not have would refuse everything there, and say it enforces it. */
-function refuseUnknownTargets(config: Config, targets: LoadedPolicy["policy"]["targets"]): void {
-  for (const gateway of config.gateways) {
-    const misplaced = gateway.targets.find(
-      (name) => targets.has(name) && (targets.get(name)?.kind === "nats") !== (gateway.kind === "nats"),
-    );
-    if (misplaced !== undefined) {
-      throw new WayleaveError(
-        "config_invalid",
-        `Gateway ${gateway.name} is of kind ${gateway.kind} and cannot front ${misplaced}, a target of kind ${targets.get(misplaced)?.kind}.`,
-      );
-    }
-    const unknown = gateway.targets.find((name) => !targets.has(name));
-    if (unknown === undefined) continue;
-    const known = [...targets.keys()].join(", ");
-    throw new WayleaveError(
-      "config_invalid",
-      `Gateway ${gateway.name} fronts target ${JSON.stringify(unknown)}, which the policy does not have; it has: ${known}.`,
-    );
-  }
 }
 
 /** Requests under way get a moment to finish; long polls and streams end with it. */
