@@ -30,9 +30,8 @@ import { keptAt } from "./gateway/keep.ts";
 import { createLimits } from "./gateway/limits.ts";
 import { createRefusalRecords } from "./gateway/refusal-records.ts";
 import type { Policy } from "./policy/policy.ts";
-import { type BreakglassServices, connectBreakglass } from "./server/breakglass.ts";
-import { connectCauses, refuseImpossibleEvents } from "./server/events.ts";
 import { acceptPolicy } from "./server/accept-policy.ts";
+import { type BreakglassServices, connectBreakglass } from "./server/breakglass.ts";
 import { connectCauses } from "./server/events.ts";
 import { connectEvidence } from "./server/evidence.ts";
 import { connectGatewayFeed } from "./server/gateway-feed.ts";
@@ -167,16 +166,7 @@ async function serve(
     signIns: state.signIns,
     note: noting(recorder, onFault),
   });
-  const operatorSide = [
-    operatorRoutes(surface.operator),
-    policyRoutes(parts.rollout),
-    keyRoutes(keyOperation(keys, config, clock)),
-    gatewayListRoutes({ gateways: () => gatewaysResponse({ ...parts, breakglass }) }),
-    verifyRoutes(evidence.verify),
-    projectIdRoutes(surface.projectId),
-    ...messaging.operatorRoutes,
-  ];
-  const operatorSide = operatorRoutesOf(config, log, keys, state, policies, parts);
+  const operatorSide = operatorRoutesOf(config, log, keys, state, policies, { ...parts, breakglass });
   const open = await publicApp(config, log, keys, state, { ...parts, breakglass }, people.remote(operatorSide));
   const operator = createApp({ log, behindProxy: false, routes: [people.local(operatorSide)] });
   await recorder.append([{ kind: "broker.started", data: { version, policy: parts.policy().version } }]);
@@ -227,24 +217,15 @@ function operatorRoutesOf(
   keys: BrokerKeys,
   { table, records }: BrokerState,
   policies: PolicyRollout,
-  { surface, sessions, messaging, feed, evidence, policy }: Awaited<ReturnType<typeof connectParts>>,
+  parts: Awaited<ReturnType<typeof connectParts>> & { readonly breakglass: BreakglassServices },
 ): readonly FastifyPluginAsync[] {
-  const rollout = policyOperation({
-    rollout: policies,
-    sessions: () => table.all(),
-    disagreements: records.disagreements,
-    async changed() {
-      const reconciled = messaging.reconcile().catch((error: unknown) => {
-        log.error({ err: error }, "following the events of a new policy failed");
-      });
-      await Promise.all([sessions.facts.refreshAll(), reconciled]);
-    },
-  });
+  const { surface, sessions, messaging, evidence } = parts;
+  const rollout = policyOperation({ rollout: policies, table, records, facts: sessions.facts, messaging, log });
   return [
     operatorRoutes(surface.operator),
     policyRoutes(rollout),
     keyRoutes(keyOperation(keys, config, clock)),
-    gatewayListRoutes({ gateways: () => ({ policy: policy().version, gateways: feed.reports.list() }) }),
+    gatewayListRoutes({ gateways: () => gatewaysResponse(parts) }),
     verifyRoutes(evidence.verify),
     projectIdRoutes(surface.projectId),
     ...messaging.operatorRoutes,

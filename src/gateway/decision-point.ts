@@ -5,11 +5,12 @@ import type { Facts } from "../core/fact.ts";
 import type { Recorder } from "../core/record.ts";
 import type { Narrowing, SessionView } from "../core/session.ts";
 import type { Operation } from "../core/target.ts";
-import type { CompiledTarget, Policy, SharedRoute } from "../policy/policy.ts";
+import type { CompiledTarget, Policy } from "../policy/policy.ts";
 import { decisionEvent, type Finding } from "./decision-record.ts";
 import { keepUntil } from "./keep.ts";
 import type { Limits } from "./limits.ts";
 import { bearerOf } from "./question-text.ts";
+import { refusedAt, routeOf, unidentified } from "./route-finding.ts";
 
 /** What a gateway dialect extracted from one question. Everything here was sent by an authenticated gateway. */
 export interface Question {
@@ -268,8 +269,8 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
     // What can be read in two ways is of no route.
     return { reason: "ambiguous_request", outcome: target.mode === "observe" ? "would_deny" : "deny", ours };
   }
-  const refused = (reason: ReasonCode) => ({ reason, ours, ...refusedAt(routeOf(deps, question), reason) });
-  if (verdict.state === "foreign") return unidentified(deps, question, bearer !== undefined && bearer !== "");
+  const refused = (reason: ReasonCode) => ({ reason, ours, ...refusedAt(routeOf(deps.policy(), question), reason) });
+  if (verdict.state === "foreign") return unidentified(deps.policy(), question, bearer !== undefined && bearer !== "");
   if (verdict.state === "ours") return { ...refused("credential_invalid"), token: deps.fingerprint(bearer ?? "") };
   const session = deps.session(verdict.token.sessionId);
   if (session === undefined) return { ...refused("session_unknown"), token: deps.fingerprint(bearer ?? "") };
@@ -296,28 +297,6 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
   return { reason: decision.reason, outcome, ours, view, decision, holder: verdict.token, ...known };
 }
 
-/** A route may be enforced on an observed target, and the other way round. What is no HTTP has no routes. */
-function routeOf(deps: DecisionPointDeps, { target, operation }: Question): SharedRoute {
-  const { method, path } = operation.kind === "http" ? operation : { method: "", path: "" };
-  return deps.policy().unidentified(target, method, path);
-}
-
-/** A request without usable credential is refused, unless the route is observed. A shared route is for those who have none. */
-function refusedAt({ mode, beside }: SharedRoute, reason: ReasonCode): Pick<Finding, "outcome" | "beside"> {
-  const outcome = outcomeOf({ effect: "deny", mode });
-  const other = beside === undefined ? outcome : outcomeOf({ effect: "deny", mode: beside.mode });
-  return { outcome, ...differing(beside?.policy, outcome, other, reason) };
-}
-
-function differing(
-  policy: string | undefined,
-  outcome: Outcome,
-  other: Outcome,
-  reason: ReasonCode,
-): Pick<Finding, "beside"> {
-  return policy === undefined || other === outcome ? {} : { beside: { policy, outcome: other, reason } };
-}
-
 function unusableReason(
   deps: DecisionPointDeps,
   verdict: Extract<TokenVerdict, { token: unknown }>,
@@ -330,23 +309,6 @@ function unusableReason(
   // The gateway in front has seen the proof, or this one has when it let the request through.
   const proven = question.assertion !== undefined || question.admitted !== undefined;
   return target.proof === "required" && !proven ? "proof_required" : undefined;
-}
-
-function unidentified(deps: DecisionPointDeps, question: Question, sentSomething: boolean): Finding {
-  const route = routeOf(deps, question);
-  const refusal = sentSomething ? "credential_invalid" : "no_credential";
-  const said = ({ pass, mode }: Pick<SharedRoute, "pass" | "mode">) =>
-    pass
-      ? ({ reason: "unidentified", outcome: "pass" } as const)
-      : ({ reason: refusal, outcome: outcomeOf({ effect: "deny", mode }) } as const);
-  const { reason, outcome } = said(route);
-  const other = route.beside === undefined ? undefined : said(route.beside);
-  return {
-    reason,
-    outcome,
-    ours: false,
-    ...differing(route.beside?.policy, outcome, other?.outcome ?? outcome, other?.reason ?? reason),
-  };
 }
 
 function toAnswer(

@@ -1,29 +1,37 @@
+import type { Logger } from "pino";
 import type { PolicyListResponse, RolloutResponse } from "../api/contract.ts";
 import type { PolicyRouteDeps } from "../api/policy.ts";
 import type { JobIdentity } from "../core/identity.ts";
-import type { Session } from "../session/table.ts";
+import type { FactReader } from "../session/facts.ts";
+import type { Session, SessionTable } from "../session/table.ts";
 import type { Disagreement } from "../store/disagreement.ts";
+import type { Messaging } from "./messaging.ts";
 import type { PolicyRollout } from "./policy-rollout.ts";
 import type { LoadedPolicy } from "./policy-source.ts";
+import type { RecordReader } from "./surface.ts";
 
 export interface PolicyOperatorDeps {
   readonly rollout: PolicyRollout;
-  /** Sessions that have not ended. */
-  sessions(): Iterable<Pick<Session, "identity" | "view">>;
-  /** What was counted for a candidate, most first. */
-  disagreements(candidate: string): Promise<readonly Disagreement[]>;
-  /** Another policy decides for some jobs: what follows from that is done when it resolves. */
-  changed(): Promise<void>;
+  readonly table: Pick<SessionTable, "all">;
+  readonly records: Pick<RecordReader, "disagreements">;
+  readonly facts: Pick<FactReader, "refreshAll">;
+  readonly messaging: Pick<Messaging, "reconcile">;
+  readonly log: Logger;
 }
 
 /** The operators' view of the policy in force, and their verbs. */
-export function policyOperation({ rollout, sessions, disagreements, changed }: PolicyOperatorDeps): PolicyRouteDeps {
+export function policyOperation(deps: PolicyOperatorDeps): PolicyRouteDeps {
+  const { rollout, table, records } = deps;
+  // Another policy decides for some jobs: it may ask for other facts, and other events may start pipelines.
   const then = async (verb: Promise<void>): Promise<void> => {
     await verb;
-    await changed();
+    const reconciled = deps.messaging.reconcile().catch((error: unknown) => {
+      deps.log.error({ err: error }, "following the events of a new policy failed");
+    });
+    await Promise.all([deps.facts.refreshAll(), reconciled]);
   };
   return {
-    overview: () => overview(rollout, sessions(), disagreements),
+    overview: () => overview(rollout, table.all(), records.disagreements),
     list: () => list(rollout),
     propose: (texts, by) => then(rollout.propose(texts, by)),
     withdraw: (by) => then(rollout.withdraw(by)),
@@ -36,7 +44,7 @@ export function policyOperation({ rollout, sessions, disagreements, changed }: P
 async function overview(
   rollout: PolicyRollout,
   sessions: Iterable<Pick<Session, "identity" | "view">>,
-  disagreements: PolicyOperatorDeps["disagreements"],
+  disagreements: RecordReader["disagreements"],
 ): Promise<RolloutResponse> {
   const { active, change, disk, candidate, canary } = rollout.rolloutState();
   const { policy } = rollout.current();

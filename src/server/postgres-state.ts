@@ -7,7 +7,7 @@ import type { StoreConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
 import type { AuditRecord } from "../core/record.ts";
-import { countDisagreements } from "../store/disagreement.ts";
+import { countDisagreements } from "../store/count-disagreements.ts";
 import type { RecordFilter, RecordStore } from "../store/ports.ts";
 import { openPostgresLog, type PostgresLog } from "../store/postgres-log.ts";
 import { openPostgresStore } from "../store/postgres-store.ts";

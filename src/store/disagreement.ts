@@ -1,7 +1,6 @@
 import type { Outcome } from "../core/decision.ts";
 import type { PolicyDisagreement } from "../core/policy-record.ts";
 import type { AuditRecord, DecisionData } from "../core/record.ts";
-import type { RecordFilter } from "./ports.ts";
 
 /** What the candidate would change: `passes_differently` is let through either way, by one of the two only because it observes. */
 export type DisagreementEffect = "newly_denied" | "newly_allowed" | "passes_differently";
@@ -55,30 +54,4 @@ function effectOf(active: Outcome, candidate: Outcome): DisagreementEffect {
 
 function countOf(kind: AuditRecord["kind"], data: DecisionData | PolicyDisagreement): number {
   return kind === "policy.disagreed" && "count" in data ? data.count : 1;
-}
-
-/** The counts where nobody keeps them: by reading all that tells of a disagreement, page by page. */
-export async function countDisagreements(
-  query: (filter: RecordFilter) => Promise<readonly AuditRecord[]>,
-  candidate: string,
-): Promise<readonly Disagreement[]> {
-  const counts = new Map<string, Disagreement>();
-  const asked = { kinds: ["decision", "policy.disagreed"], order: "oldest_first", limit: 1_000 } as const;
-  for (let after: string | undefined; ; ) {
-    const page = await query({ ...asked, ...(after === undefined ? {} : { after }) });
-    for (const record of page) {
-      const found = disagreementOf(record);
-      if (found?.candidate === candidate) add(counts, found);
-    }
-    after = page.at(-1)?.id;
-    if (after === undefined) return [...counts.values()].sort((a, b) => b.count - a.count || b.last_seq - a.last_seq);
-  }
-}
-
-function add(counts: Map<string, Disagreement>, found: Disagreement): void {
-  const { active, effect, target, role, reason } = found;
-  const key = JSON.stringify([active, effect, target, role, reason]);
-  const known = counts.get(key);
-  const sum = known === undefined ? found : { ...found, count: known.count + found.count, first_ms: known.first_ms };
-  counts.set(key, sum);
 }
