@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { FastifyInstance, FastifyPluginAsync } from "fastify";
@@ -26,6 +27,7 @@ import type { Clock } from "./core/clock.ts";
 import { WayleaveError } from "./core/errors.ts";
 import type { AuditEvent } from "./core/record.ts";
 import { createProofVerifier } from "./credential/proof.ts";
+import { createProofNonces } from "./credential/proof-nonce.ts";
 import { keptAt } from "./gateway/keep.ts";
 import { createRefusalRecords } from "./gateway/refusal-records.ts";
 import type { Policy } from "./policy/policy.ts";
@@ -227,13 +229,14 @@ async function connectParts(
   const feed = connectGatewayFeed({ ...shared, ...policyForGateways(policy), onFault });
   const gateways = connectGateways({ ...shared, onAsked: feed.reports.asked, onRefused, onFault });
   const status = () => brokerStatus({ config, policies, issuers, table, version });
+  const nonces = createProofNonces(randomBytes(32));
   const surface = connectSurface({
     ...shared,
     sessions,
     status,
     limits: gateways.limits,
     publish: (...said) => messaging.publish(...said),
-    proofs: createProofVerifier(),
+    proofs: createProofVerifier({ nonces }),
     runner: async (svid) => (await spiffe.verifyRunnerSvid(svid)).spiffeId,
   });
   const evidence = connectEvidence({ ...shared, aliveAt: feed.reports.aliveAt, onRefused });
@@ -259,6 +262,7 @@ async function connectParts(
     onFault,
   });
   return {
+    proofNonce: () => nonces.current(clock.now()),
     timings,
     policy,
     sessions,
@@ -335,7 +339,7 @@ async function publicApp(
   log: Logger,
   keys: BrokerKeys,
   state: BrokerState,
-  { surface, gateways, feed, evidence, breakglass, spiffe, messaging }: Parts,
+  { surface, gateways, feed, evidence, breakglass, spiffe, messaging, proofNonce }: Parts,
   operatorSide: FastifyPluginAsync,
 ): Promise<FastifyInstance> {
   const clientScript = await readFile(new URL("../packaging/client/wayleave.sh", import.meta.url), "utf8");
@@ -346,6 +350,7 @@ async function publicApp(
     behindProxy: config.listen.behindTlsProxy,
     ...(config.listen.tls === undefined ? {} : { tls: config.listen.tls }),
     first: authzHandler(gateways.dialects),
+    proofNonce,
     routes: [
       tokenRoutes(surface.token),
       sessionRoutes(surface.session),

@@ -26,6 +26,7 @@ beforeEach(() => {
     },
     refresh: async () => expect.unreachable("nothing is refreshed"),
     revoke: async () => undefined,
+    ownerOf: () => undefined,
     note: (event) => {
       noted.push(event);
       return "rec_000000000001";

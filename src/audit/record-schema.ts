@@ -124,6 +124,7 @@ const minted = z.strictObject({
   audience: texts,
   roles: texts,
   narrowing,
+  jkt: text.describe("RFC 7638 thumbprint of the key it is bound to; absent for a bearer token").exactOptional(),
   expires_at: ms,
   token: text.describe("keyed fingerprint of the minted token"),
 });
@@ -181,6 +182,12 @@ export const dataSchemas = {
   }),
   "project.pinned": z.strictObject({ issuer: text, path: text, id: text }),
   "exchange.refused": z.strictObject({ code: text, detail: text, issuer: maybe, token: maybe, from }),
+  "refresh.refused": z.strictObject({
+    code: text,
+    detail: text,
+    token: text.describe("keyed fingerprint of the presented token"),
+    from,
+  }),
   "session.opened": opened,
   "session.renewed": z.strictObject({ hard_end_at: ms, replay_key: text, replay_until: ms, from }),
   "session.refreshed": z.strictObject({ generation: count, refresh_hash: text }),

@@ -98,6 +98,14 @@ export interface EventData
     readonly token?: string;
     readonly from?: string;
   };
+  /** A refresh token that was not served: stolen, replaced, or without the proof of its session's key. */
+  readonly "refresh.refused": {
+    readonly code: string;
+    readonly detail: string;
+    /** Keyed fingerprint of the presented token. */
+    readonly token: string;
+    readonly from?: string;
+  };
   /** State: the session, its replay key and its refresh credential. */
   readonly "session.opened": {
     readonly identity: JobIdentity;
@@ -135,6 +143,8 @@ export interface EventData
     readonly audience: readonly string[];
     readonly roles: readonly string[];
     readonly narrowing: Narrowing;
+    /** RFC 7638 thumbprint of the key it is bound to; absent for a bearer token. */
+    readonly jkt?: string;
     readonly expires_at: number;
     /** Keyed fingerprint of the minted token. */
     readonly token: string;

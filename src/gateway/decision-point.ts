@@ -9,7 +9,7 @@ import type { CompiledTarget, Policy } from "../policy/policy.ts";
 import { decisionEvent } from "./decision-record.ts";
 import { keepUntil } from "./keep.ts";
 import type { Limits } from "./limits.ts";
-import { bearerOf } from "./question-text.ts";
+import { type Credential, credentialOf, credentialReasons, noCredential, proofReasons } from "./request-credential.ts";
 
 /** What a gateway dialect extracted from one question. Everything here was sent by an authenticated gateway. */
 export interface Question {
@@ -19,6 +19,8 @@ export interface Question {
   readonly operation: Operation;
   /** The `Authorization` value the client sent; undefined when there was none. */
   readonly authorization: string | undefined;
+  /** The client's `DPoP` header: the proof that goes with a token bound to a key. */
+  readonly proof?: string;
   /**
    * Set by a gateway behind another: the value of the client's `Txn-Token`, empty where there was none. The caller is then
    * known by this assertion alone; `authorization` is left to the upstream.
@@ -91,6 +93,8 @@ export interface StandingPoint extends DecisionPoint {
 interface TokenMeaning extends Holder {
   /** ms since the epoch. Absent: nothing of it may be kept. */
   readonly expiresAt?: number;
+  /** Thumbprint of the key that the token is bound to. */
+  readonly jkt?: string;
   /** Of an assertion: whether it was made for just this request. */
   names?(question: Question): boolean;
 }
@@ -108,6 +112,8 @@ export interface DecisionPointDeps {
   token(bearer: string, now: number): TokenVerdict | Promise<TokenVerdict>;
   /** The meaning of an assertion, for gateways behind others; never `foreign`. */
   assertion(token: string, now: number): Promise<TokenVerdict>;
+  /** Why the request's proof is none by the key of this thumbprint, for this request and token; undefined: it is one. */
+  prove(question: Question, token: string, jkt: string, now: number): Promise<ProofProblem | undefined>;
   subject(view: SessionView): string;
   /** Keyed fingerprint of a refused token that claims to be ours. */
   fingerprint(token: string): string;
@@ -120,6 +126,8 @@ export interface DecisionPointDeps {
   onFault(error: unknown): void;
   mintAssertion(question: Question, view: SessionView, rule: string, transaction: string, now: number): Promise<string>;
 }
+
+export type ProofProblem = "proof_invalid" | "proof_replayed";
 
 export type TokenVerdict =
   | { readonly state: "valid"; readonly token: TokenMeaning }
@@ -140,18 +148,6 @@ interface Finding {
 
 const foreign: TokenVerdict = { state: "foreign" };
 
-/** The reasons that mean: the credential is the problem, get another one (HTTP 401). */
-const credentialReasons: ReadonlySet<ReasonCode> = new Set([
-  "no_credential",
-  "credential_invalid",
-  "credential_expired",
-  "credential_revoked",
-  "proof_required",
-  "session_ended",
-  "session_suspended",
-  "session_unknown",
-] satisfies ReasonCode[]);
-
 /** Longest time a gateway may keep an answer, seconds. */
 const cacheSeconds = 2;
 
@@ -167,12 +163,15 @@ export function createDecisionPoint(deps: DecisionPointDeps): StandingPoint {
       const sent = question.traceparent ?? "";
       const traceparent = traceparentPattern.test(sent) ? sent : deps.newTraceparent();
       try {
-        const bearer = question.assertion === undefined ? bearerOf(question.authorization) : question.assertion;
-        const verdict = ask(deps, question, bearer, now);
-        if (!(verdict instanceof Promise)) return settle(deps, { question, bearer, verdict, now }, traceparent);
-        return verdict
-          .then((known) => settle(deps, { question, bearer, verdict: known, now }, traceparent))
-          .catch((error: unknown) => outage(question, traceparent, error));
+        const credential = credentialOf(question);
+        const verdict = ask(deps, question, credential, now);
+        const asked = { question, credential, now };
+        const judged =
+          verdict instanceof Promise
+            ? verdict.then((known) => weigh(deps, { ...asked, verdict: known }, traceparent))
+            : weigh(deps, { ...asked, verdict }, traceparent);
+        if (!(judged instanceof Promise)) return judged;
+        return judged.catch((error: unknown) => outage(question, traceparent, error));
       } catch (error) {
         return outage(question, traceparent, error);
       }
@@ -185,7 +184,7 @@ function refusedNow(deps: DecisionPointDeps, question: Question & { readonly adm
   try {
     const target = deps.policy().targets.get(question.target);
     const verdict: TokenVerdict = { state: "valid", token: question.admitted };
-    const asked: Case = { question, bearer: undefined, verdict, now: deps.clock.now() };
+    const asked: Case = { question, credential: noCredential, verdict, now: deps.clock.now() };
     const { outcome, reason } = target === undefined ? unknownTarget : judge(deps, asked, target);
     return outcome === "deny" ? reason : undefined;
   } catch (error) {
@@ -197,20 +196,37 @@ function refusedNow(deps: DecisionPointDeps, question: Question & { readonly adm
 function ask(
   deps: DecisionPointDeps,
   { assertion, admitted }: Question,
-  bearer: string | undefined,
+  { token }: Credential,
   now: number,
 ): TokenVerdict | Promise<TokenVerdict> {
   if (admitted !== undefined) return { state: "valid", token: admitted };
-  if (bearer === undefined || bearer === "") return foreign;
-  return assertion === undefined ? deps.token(bearer, now) : deps.assertion(bearer, now);
+  if (token === "") return foreign;
+  return assertion === undefined ? deps.token(token, now) : deps.assertion(token, now);
+}
+
+/** As `settle`, once it is known whether who sent the token may use it. */
+function weigh(deps: DecisionPointDeps, asked: Case, traceparent: string): Answer | Promise<Answer> {
+  const { question, credential, verdict, now } = asked;
+  if (verdict.state !== "valid" || question.assertion !== undefined || question.admitted !== undefined) return settle(deps, asked, traceparent);
+  const { jkt } = verdict.token;
+  const bound = credential.scheme === "dpop";
+  if (jkt === undefined && !bound) return settle(deps, asked, traceparent);
+  // RFC 9449 §7.1: neither kind of token is taken for the other.
+  if (jkt === undefined) return settle(deps, { ...asked, unproven: "credential_invalid" }, traceparent);
+  if (!bound) return settle(deps, { ...asked, unproven: "bound_as_bearer" }, traceparent);
+  return deps.prove(question, credential.token, jkt, now).then((unproven) => {
+    return settle(deps, unproven === undefined ? asked : { ...asked, unproven }, traceparent);
+  });
 }
 
 /** One question and what is known before policy is asked. */
 interface Case {
   readonly question: Question;
-  readonly bearer: string | undefined;
+  readonly credential: Credential;
   readonly verdict: TokenVerdict;
   readonly now: number;
+  /** Why the token is of no use to who sent it. */
+  readonly unproven?: ReasonCode;
 }
 
 function settle(deps: DecisionPointDeps, asked: Case, traceparent: string): Answer | Promise<Answer> {
@@ -238,6 +254,7 @@ function keptUntil(deps: DecisionPointDeps, { question, verdict, now }: Case, fi
   const { view, decision, outcome } = finding;
   const keepMs = deps.keepMs?.(question.gateway, question.target) ?? 0;
   if (keepMs === 0 || view === undefined || !("token" in verdict)) return undefined;
+  if (verdict.token.jkt !== undefined) return undefined; // each proof is good once
   return keepUntil({
     keepMs,
     allowed: outcome === "allow",
@@ -276,24 +293,28 @@ async function finish(
 const unknownTarget: Finding = { reason: "target_unknown", outcome: "deny", ours: false };
 
 function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Finding {
-  const { question, bearer, verdict } = asked;
+  const { question, credential, verdict } = asked;
   const ours = verdict.state !== "foreign";
   if (question.ambiguity !== undefined) {
     // What can be read in two ways is of no route.
     return { reason: "ambiguous_request", outcome: target.mode === "observe" ? "would_deny" : "deny", ours };
   }
   const refused = () => (routeMode(deps, question, target) === "observe" ? "would_deny" : "deny");
-  if (verdict.state === "foreign") return unidentified(deps, question, bearer !== undefined && bearer !== "", target);
+  if (verdict.state === "foreign") return unidentified(deps, question, credential.token !== "", target);
   if (verdict.state === "ours") {
-    return { reason: "credential_invalid", outcome: refused(), ours, token: deps.fingerprint(bearer ?? "") };
+    return { reason: "credential_invalid", outcome: refused(), ours, token: deps.fingerprint(credential.token) };
   }
   const session = deps.session(verdict.token.sessionId);
   if (session === undefined) {
-    return { reason: "session_unknown", outcome: refused(), ours, token: deps.fingerprint(bearer ?? "") };
+    return { reason: "session_unknown", outcome: refused(), ours, token: deps.fingerprint(credential.token) };
   }
   const { view } = session;
-  const unusable = unusableReason(deps, verdict, question, target);
-  if (unusable !== undefined) return { reason: unusable, outcome: refused(), ours, view };
+  const unusable = unusableReason(deps, verdict, asked, target);
+  if (unusable !== undefined) {
+    // A token in hands that cannot prove the key may be a stolen one: it can be traced.
+    const token = proofReasons.has(unusable) ? { token: deps.fingerprint(credential.token) } : undefined;
+    return { reason: unusable, outcome: refused(), ours, view, ...token };
+  }
   const decision = deps.policy().decide(
     {
       session: view,
@@ -320,14 +341,16 @@ function routeMode(deps: DecisionPointDeps, { operation }: Question, target: Com
 function unusableReason(
   deps: DecisionPointDeps,
   verdict: Extract<TokenVerdict, { token: unknown }>,
-  question: Question,
+  { question, unproven }: Case,
   target: CompiledTarget,
 ): ReasonCode | undefined {
   if (verdict.state === "expired") return "credential_expired";
   if (verdict.token.names?.(question) === false) return "credential_invalid";
   if (deps.revoked(verdict.token.jti)) return "credential_revoked";
+  if (unproven !== undefined) return unproven;
   // The gateway in front has seen the proof, or this one has when it let the request through.
-  const proven = question.assertion !== undefined || question.admitted !== undefined;
+  const proven =
+    verdict.token.jkt !== undefined || question.assertion !== undefined || question.admitted !== undefined;
   return target.proof === "required" && !proven ? "proof_required" : undefined;
 }
 
@@ -359,7 +382,12 @@ function toAnswer(
   const { operation } = question;
   const readOnly = operation.kind === "http" && (operation.method === "GET" || operation.method === "HEAD");
   const behind = question.assertion !== undefined;
-  const cacheable = finding.outcome === "allow" && decision?.unconditional === true && readOnly && !behind;
+  const cacheable =
+    finding.outcome === "allow" &&
+    decision?.unconditional === true &&
+    readOnly &&
+    !behind &&
+    question.proof === undefined;
   return {
     outcome: finding.outcome,
     reason: finding.reason,

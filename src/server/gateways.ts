@@ -4,17 +4,25 @@ import type { Dialect } from "../api/authz.ts";
 import type { EvaluationDeps } from "../api/authzen.ts";
 import type { Config, GatewayConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
+import { WayleaveError } from "../core/errors.ts";
 import type { Recorder } from "../core/record.ts";
 import { gatewaySpiffeId } from "../core/spiffe-id.ts";
 import { subjectOf, verifyAccessToken } from "../credential/access-token.ts";
 import { mintAssertion, pathHash, verifyAssertion } from "../credential/assertion.ts";
+import { createProofVerifier } from "../credential/proof.ts";
 import { createTokenCache } from "../credential/token-cache.ts";
-import { createDecisionPoint, type StandingPoint, type TokenVerdict } from "../gateway/decision-point.ts";
+import {
+  createDecisionPoint,
+  type DecisionPointDeps,
+  type StandingPoint,
+  type TokenVerdict,
+} from "../gateway/decision-point.ts";
 import { createEnvoyCheck } from "../gateway/envoy/check.ts";
 import { createGatewayGuard, secretHash } from "../gateway/gateway-guard.ts";
 import { keepSecondsAt } from "../gateway/keep.ts";
 import { createLimits } from "../gateway/limits.ts";
 import { createNginxDialect } from "../gateway/nginx/dialect.ts";
+import { namesOperation } from "../gateway/proof-url.ts";
 import type { GrpcMethods } from "../grpc/method.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { SessionTable } from "../session/table.ts";
@@ -62,6 +70,7 @@ export function connectGateways(deps: {
         ? found.then((later) => verdict(later, bearer, config.issuer))
         : verdict(found, bearer, config.issuer);
     },
+    prove: proveRequests(clock.now()),
     assertion: (token, now) => assertionVerdict(deps, token, now),
     subject: (view) => subjectOf(config.trustDomain, view.identity),
     fingerprint: keys.fingerprint,
@@ -172,6 +181,31 @@ async function assertionVerdict(
         operation.method === method &&
         pathHash(operation.path) === pathSha256,
     },
+  };
+}
+
+/** Far more proofs than jobs make in the two minutes that one could be used again. */
+const maxProofs = 400_000;
+
+/**
+ * Proofs that went with requests, as gateways quote them. They carry no nonce, since no gateway could hand one out; those made
+ * before this process are refused, which may have been used before another.
+ */
+function proveRequests(since: number): DecisionPointDeps["prove"] {
+  const proofs = createProofVerifier({ since, capacity: maxProofs });
+  return async ({ proof = "", operation }, token, jkt, now) => {
+    const method = operation.kind === "http" ? operation.method : "";
+    const request = { method, url: (htu: string) => namesOperation(htu, operation), token };
+    const refuseOthers = (thumbprint: string): void => {
+      if (thumbprint !== jkt) throw new WayleaveError("proof_invalid", "The proof is by another key than the token's.");
+    };
+    try {
+      await proofs.verify(proof, request, now, refuseOthers);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof WayleaveError)) throw error;
+      return error.code === "proof_replayed" ? "proof_replayed" : "proof_invalid";
+    }
   };
 }
 

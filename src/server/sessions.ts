@@ -6,6 +6,7 @@ import type { Recorder } from "../core/record.ts";
 import { mintAccessToken } from "../credential/access-token.ts";
 import { istioTokenTtlMs } from "../gateway/istio/settings.ts";
 import { withExplaining } from "../policy/condition.ts";
+import type { Policy } from "../policy/policy.ts";
 import { createExchange } from "../session/exchange.ts";
 import { createFactReader } from "../session/facts.ts";
 import { createLeases } from "../session/lease.ts";
@@ -42,7 +43,7 @@ export function connectSessions(deps: {
   readonly keys: BrokerKeys;
   readonly issuers: readonly ConnectedIssuer[];
   readonly verify: Parameters<typeof createExchange>[0]["verify"];
-  policy(): PolicyAccess;
+  policy(): Policy;
   readonly causeOf: Parameters<typeof createExchange>[0]["causeOf"];
 }): SessionServices {
   const { config, keys, table, clock, timings, recorder } = deps;
@@ -60,6 +61,7 @@ export function connectSessions(deps: {
     random: (bytes: number) => randomBytes(bytes),
     policy,
     longestLifeMs: longestLifeMs(config),
+    needsProof: (target: string) => deps.policy().targets.get(target)?.proof === "required",
     fingerprint: keys.fingerprint,
     refreshToken: keys.refreshToken,
     mint: async (input: Omit<Parameters<typeof mintAccessToken>[1], "issuerUrl" | "trustDomain">) => {

@@ -11,10 +11,11 @@ import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
 import { type AuditRecord, type Recorder, recordJob } from "../core/record.ts";
 import { verifyAccessToken } from "../credential/access-token.ts";
-import type { ProofVerifier } from "../credential/proof.ts";
+import { isProofRefusal, type ProofVerifier } from "../credential/proof.ts";
 import type { Limits } from "../gateway/limits.ts";
 import { canOperation } from "../policy/can.ts";
 import { refusalLines } from "../policy/refusal.ts";
+import { sha256 } from "../session/issue.ts";
 import type { SessionTimings } from "../session/ports.ts";
 import { checkRefreshToken, endedOwner } from "../session/refresh.ts";
 import { refusedLeewayMs } from "../session/refused.ts";
@@ -88,6 +89,7 @@ function tokenDeps(deps: SurfaceDeps): TokenRouteDeps {
     exchange: sessions.exchange,
     refresh: sessions.refresh,
     note: (event) => recorder.note(event),
+    ownerOf: (token) => deps.table.byRefreshHash(sha256(token)),
     fingerprint: keys.fingerprint,
     runner: deps.runner,
     revoke: (token, jkt) => revoke(deps, token, jkt),
@@ -129,7 +131,7 @@ async function revoke(deps: SurfaceDeps, token: string, jkt: string | undefined)
 
 /** RFC 7009 §2.2: an invalid token is no error. A missing proof is one. */
 function ignoreUnknown(error: unknown): undefined {
-  if (error instanceof WayleaveError && error.code !== "proof_invalid" && error.wire.http < 500) return undefined;
+  if (error instanceof WayleaveError && !isProofRefusal(error) && error.wire.http < 500) return undefined;
   throw error;
 }
 

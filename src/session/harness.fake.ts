@@ -116,6 +116,7 @@ export function harness(
     fingerprint: (token: string) => `fp_${token.length}`,
     policy: () => policy,
     longestLifeMs: (targets: readonly string[]) => (targets.includes("mesh") ? 20_000 : Number.POSITIVE_INFINITY),
+    needsProof: (target: string) => target === "vaulted",
     refreshToken: (id: string, generation: number) => `wlr_${id}_${generation}`,
   };
   const verify = async (token: string): Promise<VerifiedSubject> => {

@@ -1,0 +1,48 @@
+import type { ReasonCode } from "../core/decision.ts";
+
+/** What the caller is known by. The token is empty where there is none, or one of another scheme. */
+export interface Credential {
+  readonly scheme: "bearer" | "dpop" | "none";
+  readonly token: string;
+}
+
+export const noCredential: Credential = { scheme: "none", token: "" };
+
+/** @see RFC 6750 §2.1, RFC 9449 §7.1 */
+export function credentialOf({
+  assertion,
+  authorization,
+}: {
+  readonly assertion?: string;
+  readonly authorization: string | undefined;
+}): Credential {
+  if (assertion !== undefined) return { scheme: "bearer", token: assertion };
+  if (authorization === undefined) return noCredential;
+  const space = authorization.indexOf(" ");
+  const scheme = authorization.slice(0, Math.max(space, 0)).toLowerCase();
+  if (scheme !== "bearer" && scheme !== "dpop") return noCredential;
+  return { scheme, token: authorization.slice(space + 1).trim() };
+}
+
+/** The reasons that mean: the credential is the problem, get another one (HTTP 401). */
+export const credentialReasons: ReadonlySet<ReasonCode> = new Set([
+  "no_credential",
+  "credential_invalid",
+  "credential_expired",
+  "credential_revoked",
+  "proof_required",
+  "proof_invalid",
+  "proof_replayed",
+  "bound_as_bearer",
+  "session_ended",
+  "session_suspended",
+  "session_unknown",
+] satisfies ReasonCode[]);
+
+/** Those among them that a proof by the token's key would mend. */
+export const proofReasons: ReadonlySet<ReasonCode> = new Set([
+  "proof_required",
+  "proof_invalid",
+  "proof_replayed",
+  "bound_as_bearer",
+] satisfies ReasonCode[]);
