@@ -15,6 +15,7 @@ import { gatewayLogRoutes } from "./api/gateway-log.ts";
 import { gatewayDiscoveryRoutes, gatewayListRoutes } from "./api/gateways.ts";
 import { healthRoutes } from "./api/health.ts";
 import { hookRoutes } from "./api/hooks.ts";
+import { introspectionRoutes } from "./api/introspection.ts";
 import { keyRoutes } from "./api/keys.ts";
 import { operatorRoutes } from "./api/operator.ts";
 import { projectIdRoutes } from "./api/project-ids.ts";
@@ -37,6 +38,7 @@ import { connectEvidence } from "./server/evidence.ts";
 import { connectGatewayFeed } from "./server/gateway-feed.ts";
 import { connectGateways } from "./server/gateways.ts";
 import { listenGrpc, secretMethods } from "./server/grpc.ts";
+import { connectIntrospection } from "./server/introspection.ts";
 import { connectIssuers } from "./server/issuers.ts";
 import { type BrokerKeys, keyOperation, openBrokerKeys } from "./server/keys.ts";
 import { listenAt, listenOnSocket } from "./server/listen.ts";
@@ -220,9 +222,9 @@ async function connectParts(
   const shared = { config, clock, timings, recorder, records, table, keys, issuers, policies, policy, log };
   const onFault = (error: unknown) => log.error({ err: error }, "something failed, and was refused as an outage");
   const recordRefusal = createRefusalRecords({ clock, note: noting(recorder, onFault) });
-  const onRefused = (detail: string, reason?: string) => {
-    log.warn({ detail, reason }, "a gateway's question was refused");
-    recordRefusal(detail, reason);
+  const onRefused = (detail: string, reason?: string, gateway?: string) => {
+    log.warn({ detail, reason, gateway }, "a gateway's question was refused");
+    recordRefusal(detail, reason, gateway);
   };
   const causeOf = connectCauses({ recorder, causes: state.causes, issuers });
   const sessions = connectSessions({ ...shared, verify: verifier.verify, causeOf });
@@ -261,7 +263,13 @@ async function connectParts(
     onUnauthenticated: onRefused,
     onFault,
   });
+  const introspection = connectIntrospection({
+    ...shared,
+    note: noting(recorder, onFault),
+    onUnauthenticated: onRefused,
+  });
   return {
+    introspection,
     proofNonce: () => nonces.current(clock.now()),
     timings,
     policy,
@@ -339,7 +347,7 @@ async function publicApp(
   log: Logger,
   keys: BrokerKeys,
   state: BrokerState,
-  { surface, gateways, feed, evidence, breakglass, spiffe, messaging, proofNonce }: Parts,
+  { surface, gateways, feed, evidence, introspection, breakglass, spiffe, messaging, proofNonce }: Parts,
   operatorSide: FastifyPluginAsync,
 ): Promise<FastifyInstance> {
   const clientScript = await readFile(new URL("../packaging/client/wayleave.sh", import.meta.url), "utf8");
@@ -353,6 +361,7 @@ async function publicApp(
     proofNonce,
     routes: [
       tokenRoutes(surface.token),
+      introspectionRoutes(introspection),
       sessionRoutes(surface.session),
       hookRoutes(surface.hooks),
       svidRoutes(spiffe.routes),

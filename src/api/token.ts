@@ -58,7 +58,7 @@ export function tokenRoutes(deps: TokenRouteDeps) {
 
     app.post("/oauth2/revoke", async (request, reply) => {
       const token = Form.of(request.body).required("token");
-      await deps.revoke(token, await jktOf(deps, request, token));
+      await deps.revoke(token, await jktOf(deps, request));
       return reply.header("cache-control", "no-store").code(200).send();
     });
   };
@@ -79,7 +79,7 @@ async function refresh(deps: TokenRouteDeps, recorded: Recorded, request: Fastif
     return await deps.refresh({
       refreshToken,
       narrowing: narrowing(deps, form),
-      jkt: await jktOf(deps, request, refreshToken),
+      jkt: await jktOf(deps, request),
     });
   } catch (error) {
     if (worthRecording(error)) {

@@ -49,7 +49,7 @@ export function connectGateways(deps: {
   /** A gateway asked. */
   onAsked(gateway: string): void;
   /** A question was not decided. */
-  onRefused(detail: string, reason: string): void;
+  onRefused(detail: string, reason: string, gateway?: string): void;
   onFault(error: unknown): void;
 }): GatewayServices {
   const { config, clock, keys, table } = deps;
@@ -105,7 +105,8 @@ export function connectGateways(deps: {
     },
     refusedNow: decisions.refusedNow,
   };
-  const onRefused = (refusal: { reason: string; detail: string }) => deps.onRefused(refusal.detail, refusal.reason);
+  const onRefused = ({ reason, detail, gateway }: { reason: string; detail: string; gateway?: string }) =>
+    deps.onRefused(detail, reason, gateway);
   const nginx = createNginxDialect({ decisionPoint, gateways: askers(config, "nginx"), onRefused });
   const envoy = createEnvoyCheck({
     decisionPoint,

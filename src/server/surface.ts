@@ -150,7 +150,13 @@ function sessionDeps(deps: SurfaceDeps): SessionRouteDeps {
     beatSeconds: timings.beatMs / 1000,
     byRefreshToken: async (token, jkt, options) => {
       const ended = options?.evenEnded === true ? endedOwner(table, token, jkt) : undefined;
-      return ended ?? (await checkRefreshToken({ table, lifecycle: sessions.lifecycle, clock }, token, jkt)).session;
+      if (ended !== undefined) return ended;
+      try {
+        return (await checkRefreshToken({ table, lifecycle: sessions.lifecycle, clock }, token, jkt)).session;
+      } catch (error) {
+        noteStolen(deps, error, token);
+        throw error;
+      }
     },
     find: (id) => table.find(id),
     beat: sessions.leases.beat,
@@ -161,6 +167,15 @@ function sessionDeps(deps: SurfaceDeps): SessionRouteDeps {
     record: (id) => deps.records.get(id),
     explain: (record) => explain(deps, record),
   };
+}
+
+/** A session's own refresh token without its key, or one that is nobody's, is what a thief presents. */
+function noteStolen({ recorder, keys, table }: SurfaceDeps, error: unknown, token: string): void {
+  if (!(error instanceof WayleaveError) || error.code === "session_ended") return;
+  const owner = table.byRefreshHash(sha256(token));
+  if (owner === undefined) return; // anybody can make one up
+  const data = { code: error.code, detail: error.message, token: keys.fingerprint(token) };
+  recorder.note({ kind: "refresh.refused", session: owner.id, job: recordJob(owner.identity), data });
 }
 
 function summary(deps: SurfaceDeps, session: Session) {

@@ -72,7 +72,7 @@ export async function fakeBroker(): Promise<FakeBroker> {
       response.end(JSON.stringify(refusal));
       return;
     }
-    const presented = request.headers.authorization?.replace("Bearer ", "") ?? form.get("refresh_token") ?? undefined;
+    const presented = request.headers.authorization?.replace("Bearer ", "");
     const jkt = proofKey(request.headers.dpop, { method, url: url + path, presented }, proofs);
     const seen: Seen = { method, path, form, body, headers: request.headers, jkt };
     broker.seen.push(seen);

@@ -120,13 +120,13 @@ export class Broker {
             client_assertion: this.#runnerSvid,
           }),
     });
-    return this.#token(form, targets, key, undefined, { "idempotency-key": idempotencyKey });
+    return this.#token(form, targets, key, { "idempotency-key": idempotencyKey });
   }
 
   /** RFC 6749 §6: another access token of the same session. */
   refresh(refreshToken: string, key: ProofKey, targets: readonly string[]): Promise<TokenResponse> {
     const form = new URLSearchParams({ grant_type: "refresh_token", refresh_token: refreshToken });
-    return this.#token(form, targets, key, refreshToken, {});
+    return this.#token(form, targets, key, {});
   }
 
   beat(caller: Caller, lease: string, signal?: AbortSignal): Promise<LeaseResponse> {
@@ -217,7 +217,6 @@ export class Broker {
     form: URLSearchParams,
     targets: readonly string[],
     key: ProofKey,
-    presented: string | undefined,
     headers: Readonly<Record<string, string>>,
   ): Promise<TokenResponse> {
     for (const target of targets) form.append("audience", target);
@@ -227,7 +226,6 @@ export class Broker {
       path,
       headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
       key,
-      presented,
       body: form.toString(),
       timeoutMs: 15_000,
     });
