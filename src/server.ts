@@ -120,6 +120,11 @@ async function openKeys(config: Config, state: BrokerState, log: Logger): Promis
   const onFault = (error: unknown) =>
     log.error({ err: error }, "a change of signing keys is incomplete; it is tried again");
   const keys = await openBrokerKeys(config, { recorder, history, clock, onFault });
+  if (config.keys.previousEncryptionKey !== undefined)
+    log.info(
+      { encrypted_anew: keys.rewrapped },
+      "no key in data/keys is encrypted with keys.previous_encryption_key any more: take it out of the configuration",
+    );
   for (const [keyClass, { lost }] of Object.entries(keys.chains)) {
     if (lost.length > 0)
       log.warn(

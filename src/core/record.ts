@@ -76,12 +76,29 @@ export interface EventData
   readonly "policy.refused": { readonly problems: number; readonly first: string };
   readonly "key.created": { readonly class: string; readonly kid: string };
   /** Published but not yet signing: gateways may learn it until `usable_at`, ms since the epoch. */
-  readonly "key.prepared": { readonly class: string; readonly kid: string; readonly usable_at: number };
-  readonly "key.activated": { readonly class: string; readonly kid: string; readonly replaces?: string };
+  readonly "key.prepared": {
+    readonly class: string;
+    readonly kid: string;
+    readonly usable_at: number;
+    readonly because?: string;
+  };
+  readonly "key.activated": {
+    readonly class: string;
+    readonly kid: string;
+    readonly replaces?: string;
+    readonly because?: string;
+  };
   /** No longer published: its last token has expired. */
   readonly "key.retired": { readonly class: string; readonly kid: string };
   /** From now on no enforcement point takes it, whatever it signed. */
-  readonly "key.revoked": { readonly class: string; readonly kid: string; readonly by?: string };
+  readonly "key.revoked": {
+    readonly class: string;
+    readonly kid: string;
+    readonly by?: string;
+    readonly because?: string;
+  };
+  /** What was encrypted with the operator's key before is encrypted with the new one. */
+  readonly "keys.rewrapped": { readonly files: readonly string[] };
   /** A certificate of the trust domain's own: a root or an intermediate. Times are ms since the epoch. */
   readonly "ca.created": {
     readonly level: "root" | "intermediate";

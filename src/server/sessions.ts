@@ -9,6 +9,7 @@ import { withExplaining } from "../policy/condition.ts";
 import type { Policy } from "../policy/policy.ts";
 import { createExchange } from "../session/exchange.ts";
 import { createFactReader } from "../session/facts.ts";
+import { createIssuanceCaps } from "../session/issuance-caps.ts";
 import { createLeases } from "../session/lease.ts";
 import { createLifecycle } from "../session/lifecycle.ts";
 import type { PolicyAccess, SessionTimings } from "../session/ports.ts";
@@ -61,6 +62,7 @@ export function connectSessions(deps: {
     random: (bytes: number) => randomBytes(bytes),
     policy,
     longestLifeMs: longestLifeMs(config),
+    caps: createIssuanceCaps(clock, config.sessions.caps ?? {}),
     needsProof: (target: string) => deps.policy().targets.get(target)?.proof === "required",
     fingerprint: keys.fingerprint,
     refreshToken: keys.refreshToken,

@@ -4,6 +4,7 @@ import type { JobIdentity } from "../core/identity.ts";
 import { encodeBase32 } from "../core/ids.ts";
 import { type AuditEvent, recordJob } from "../core/record.ts";
 import type { Narrowing, SessionView } from "../core/session.ts";
+import type { IssuanceCaps } from "./issuance-caps.ts";
 import type { MintAccessToken, PolicyAccess, SessionTimings } from "./ports.ts";
 import type { Session } from "./table.ts";
 
@@ -29,6 +30,7 @@ export interface Issuing {
   readonly mint: MintAccessToken;
   /** Keyed fingerprint of a token, for records. */
   fingerprint(token: string): string;
+  readonly caps: IssuanceCaps;
   policy(): PolicyAccess;
   /** Longest life of an access token for these targets, ms: gateways that hear of an end late want them short. */
   longestLifeMs(targets: readonly string[]): number;
@@ -58,7 +60,7 @@ const maxTargets = 50;
  * session's key where all that it is for want that, and else bearer, for those alone that do not.
  *
  * Throws `invalid_target` / `invalid_scope` where the narrowing asks for what the session does not have, `no_role` where
- * policy grants it nothing any more, and `proof_required` where a session without a key asks for a bound token.
+ * policy grants it nothing any more, `issuance_capped` where its project has enough, and `proof_required` where a session without a key asks for a bound token.
  */
 export async function planCredential(
   deps: Issuing,
@@ -77,6 +79,7 @@ export async function planCredential(
   if (expiresAt <= now) {
     throw new WayleaveError("session_ended", `Session ${sessionId} is at its hard end; there is nothing left to mint.`);
   }
+  deps.caps.token(identity);
   const jti = encodeBase32(deps.random(15));
   const roleIds = roles.map((role) => role.id);
   const { token, kid } = await deps.mint({
