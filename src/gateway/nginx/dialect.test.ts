@@ -91,6 +91,18 @@ test("the question is the client's request, its path cut at the first question m
   ]);
 });
 
+test("a proof is part of the question", () => {
+  const point = fakeDecisionPoint({ rights });
+  ask(
+    headers({}, [
+      ["Authorization", "DPoP good"],
+      ["DPoP", "a.b.c"],
+    ]),
+    point,
+  );
+  expect(point.asked).toMatchObject([{ authorization: "DPoP good", proof: "a.b.c" }]);
+});
+
 describe("a question nobody may ask is not put to the decision point", () => {
   const missing = trusted.map(([name]) => ({
     what: `${name} missing`,
@@ -170,6 +182,7 @@ describe("a question nobody may ask is not put to the decision point", () => {
 describe("a request that can be read in two ways is refused as ambiguous", () => {
   const bearer = ["Authorization", "Bearer good"] as const;
   const once = [
+    "DPoP",
     ...["X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix"],
     ...[
       "X-Forwarded-Port",
