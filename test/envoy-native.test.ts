@@ -62,7 +62,7 @@ function decisionPoint(compiled: Policy): DecisionPoint {
     revoked: (jti) => jti === revokedId,
     token: tokenVerdict,
     assertion: async () => ({ state: "ours" }),
-    prove: async () => "proof_invalid",
+    prove: async () => undefined,
     subject: () => "subject",
     fingerprint: () => "fingerprint",
     passesOn: () => false,
@@ -142,6 +142,8 @@ function authorization({ session, credential }: CaseRequest, tokens: Tokens): re
     garbage: ["Bearer garbage"],
     basic: ["Basic Z29vZA=="],
     "lower-case": [`bearer ${full}`],
+    proven: [`DPoP ${tokens.get(`${session}/bound`)}`],
+    "bearer-as-dpop": [`DPoP ${full}`],
     doubled: [`Bearer ${full}`, "Bearer x"],
   };
   return odd[credential] ?? [`Bearer ${tokens.get(`${session}/${credential}`)}`];
