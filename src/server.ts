@@ -215,22 +215,14 @@ async function connectParts(
   keys: BrokerKeys,
   state: BrokerState,
 ) {
-  const timings: SessionTimings = {
-    ...defaultTimings,
-    maxSessionMs: config.sessions.maxMs,
-    tokenTtlMs: config.sessions.tokenTtlMs,
-    ...scaled,
-  };
+  const timings = timingsOf(config, scaled);
   const { table, recorder, records } = state;
   const policy = () => policies.current().policy;
   const { issuers, verifier } = connectIssuers(config, clock, (issuer, id) => table.pathOf(issuer, id));
   const shared = { config, clock, timings, recorder, records, table, keys, issuers, policies, policy, log };
   const onFault = (error: unknown) => log.error({ err: error }, "something failed, and was refused as an outage");
-  const recordRefusal = createRefusalRecords({ clock, note: noting(recorder, onFault) });
-  const onRefused = (detail: string, reason?: string, gateway?: string) => {
-    log.warn({ detail, reason, gateway }, "a gateway's question was refused");
-    recordRefusal(detail, reason, gateway);
-  };
+  const note = noting(recorder, onFault);
+  const onRefused = refusing(log, note);
   const causeOf = connectCauses({ recorder, causes: state.causes, issuers });
   const sessions = connectSessions({ ...shared, verify: verifier.verify, causeOf });
   const feed = connectGatewayFeed({ ...shared, ...policyForGateways(policy), onFault });
@@ -263,16 +255,12 @@ async function connectParts(
     sessions,
     limits: gateways.limits,
     caller: surface.session,
-    note: noting(recorder, onFault),
+    note,
     onAsked: feed.reports.asked,
     onUnauthenticated: onRefused,
     onFault,
   });
-  const introspection = connectIntrospection({
-    ...shared,
-    note: noting(recorder, onFault),
-    onUnauthenticated: onRefused,
-  });
+  const introspection = connectIntrospection({ ...shared, note, onUnauthenticated: onRefused });
   return {
     introspection,
     proofNonce: () => nonces.current(clock.now()),
@@ -301,6 +289,19 @@ function policyForGateways(policy: () => Policy) {
   return {
     policy: () => policy().version,
     kept: (gateway: GatewayConfig) => keptAt(gateway, policy().targets),
+  };
+}
+
+function timingsOf({ sessions }: Config, scaled: Partial<SessionTimings> = {}): SessionTimings {
+  return { ...defaultTimings, maxSessionMs: sessions.maxMs, tokenTtlMs: sessions.tokenTtlMs, ...scaled };
+}
+
+/** Logs and records gateways' questions that are not answered. */
+function refusing(log: Logger, note: (event: AuditEvent) => void) {
+  const record = createRefusalRecords({ clock, note });
+  return (detail: string, reason?: string, gateway?: string): void => {
+    log.warn({ detail, reason, gateway }, "a gateway's question was refused");
+    record(detail, reason, gateway);
   };
 }
 

@@ -71,6 +71,7 @@ function words(record: AuditRecord): readonly [kind: string, ...rest: readonly s
     case "session.opened":
       return [record.kind, record.session ?? "", record.data.roles.join(",") || "no role"];
     case "exchange.refused":
+    case "refresh.refused":
     case "webhook.refused":
       return [record.kind, record.data.code];
     case "breakglass.used":

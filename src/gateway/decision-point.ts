@@ -214,9 +214,8 @@ function weigh(deps: DecisionPointDeps, asked: Case, traceparent: string): Answe
   // RFC 9449 §7.1: neither kind of token is taken for the other.
   if (jkt === undefined) return settle(deps, { ...asked, unproven: "credential_invalid" }, traceparent);
   if (!bound) return settle(deps, { ...asked, unproven: "bound_as_bearer" }, traceparent);
-  return deps.prove(question, credential.token, jkt, now).then((unproven) => {
-    return settle(deps, unproven === undefined ? asked : { ...asked, unproven }, traceparent);
-  });
+  const proven = deps.prove(question, credential.token, jkt, now);
+  return proven.then((unproven) => settle(deps, unproven ? { ...asked, unproven } : asked, traceparent));
 }
 
 /** One question and what is known before policy is asked. */
