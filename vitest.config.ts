@@ -17,17 +17,6 @@ const architecture = "test/architecture.test.ts";
 const timed = [
   "test/{mesh-end,mesh-rotation,mesh-streams,key-rotation,jobs-lease,envoy-check,events-outage,nats-crash,demo-nats,proxy-ends}.test.ts",
   "test/{mesh-end,mesh-rotation,mesh-streams,key-rotation,jobs-lease,envoy-check,events-outage,nats-crash,demo-nats}.test.ts",
-/** Long suites that measure no time and share nothing: they run side by side, one more than a small machine has cores, since they mostly wait. */
-const sideBySide = [
-  "test/*hostile*.test.ts",
-  "test/envoy-{discovery,guide,native,native-chain,sds}.test.ts",
-  "test/{policy-agreement,policy-check,spiffe,spiffe-federation,workload-api}.test.ts",
-  "test/nats-{accounts,render,render-live,wire,callout,callout-operator}.test.ts",
-  "test/nats-gateway{,-attacks,-clients,-ends,-tls}.test.ts",
-  "test/nats-{attacks,guide,million,modes,review,standalone}.test.ts",
-  "test/nats-proof-*.test.ts",
-  "test/{binding-attacks,binding-exec,oauth-client}.test.ts",
-  "test/{audit-nats,doctor-nats,event-starters,events-config,events-nats,events-stack}.test.ts",
 ];
 const slow = { testTimeout: 60_000, hookTimeout: 60_000 };
 
