@@ -51,12 +51,6 @@ export const apiRoutes: Readonly<Record<Caller, readonly ApiRoute[]>> = {
       gives: { media: "" },
     },
     {
-      route: "POST /oauth2/introspect",
-      does: "What an access token is worth now (RFC 7662): for gateways alone, by name and secret (HTTP Basic), about their own targets.",
-      takes: { form: { token: "an access token" } },
-      gives: { json: "IntrospectionResponse" },
-    },
-    {
       route: "GET /.well-known/oauth-authorization-server",
       does: "What this server is and offers (RFC 8414).",
       gives: { media: "application/json" },
@@ -144,6 +138,12 @@ export const apiRoutes: Readonly<Record<Caller, readonly ApiRoute[]>> = {
     },
   ],
   gateway: [
+    {
+      route: "POST /oauth2/introspect",
+      does: "What an access token is worth now (RFC 7662), about its own targets. HTTP Basic with name and secret will do, too.",
+      takes: { form: { token: "an access token" } },
+      gives: { json: "IntrospectionResponse" },
+    },
     {
       route: "POST /v1/gateway/svid",
       does: "An X.509-SVID for the gateway itself.",

@@ -89,11 +89,11 @@ export function keyRoutes(deps: KeyRouteDeps) {
   };
 }
 
-const Reason = z.strictObject({ because: z.string().min(1).max(500).optional() });
+export const ReasonBody = z.strictObject({ because: z.string().min(1).max(500).optional() });
 
 /** Why, where the operator said so. */
 function reasonOf({ body }: FastifyRequest): string | undefined {
-  const parsed = Reason.safeParse(body ?? {});
+  const parsed = ReasonBody.safeParse(body ?? {});
   if (parsed.success) return parsed.data.because;
   throw new WayleaveError("invalid_request", 'Send {"because"?: "<at most 500 characters>"} as JSON.');
 }
