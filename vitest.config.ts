@@ -16,7 +16,6 @@ const architecture = "test/architecture.test.ts";
 /** Suites that measure how long something takes: they run alone. All others mostly wait, so four of them share a small machine. */
 const timed = [
   "test/{mesh-end,mesh-rotation,mesh-streams,key-rotation,jobs-lease,envoy-check,events-outage,nats-crash,demo-nats,proxy-ends}.test.ts",
-  "test/{mesh-end,mesh-rotation,mesh-streams,key-rotation,jobs-lease,envoy-check,events-outage,nats-crash,demo-nats}.test.ts",
 ];
 const slow = { testTimeout: 60_000, hookTimeout: 60_000 };
 

@@ -9,7 +9,7 @@ import type { CompiledTarget, Policy } from "../policy/policy.ts";
 import { decisionEvent } from "./decision-record.ts";
 import { keepUntil } from "./keep.ts";
 import type { Limits } from "./limits.ts";
-import { type Credential, credentialOf, credentialReasons, noCredential, proofReasons } from "./request-credential.ts";
+import * as caller from "./request-credential.ts";
 
 /** What a gateway dialect extracted from one question. Everything here was sent by an authenticated gateway. */
 export interface Question {
@@ -163,7 +163,7 @@ export function createDecisionPoint(deps: DecisionPointDeps): StandingPoint {
       const sent = question.traceparent ?? "";
       const traceparent = traceparentPattern.test(sent) ? sent : deps.newTraceparent();
       try {
-        const credential = credentialOf(question);
+        const credential = caller.credentialOf(question);
         const verdict = ask(deps, question, credential, now);
         const asked = { question, credential, now };
         const judged =
@@ -184,7 +184,7 @@ function refusedNow(deps: DecisionPointDeps, question: Question & { readonly adm
   try {
     const target = deps.policy().targets.get(question.target);
     const verdict: TokenVerdict = { state: "valid", token: question.admitted };
-    const asked: Case = { question, credential: noCredential, verdict, now: deps.clock.now() };
+    const asked: Case = { question, credential: caller.noCredential, verdict, now: deps.clock.now() };
     const { outcome, reason } = target === undefined ? unknownTarget : judge(deps, asked, target);
     return outcome === "deny" ? reason : undefined;
   } catch (error) {
@@ -196,7 +196,7 @@ function refusedNow(deps: DecisionPointDeps, question: Question & { readonly adm
 function ask(
   deps: DecisionPointDeps,
   { assertion, admitted }: Question,
-  { token }: Credential,
+  { token }: caller.Credential,
   now: number,
 ): TokenVerdict | Promise<TokenVerdict> {
   if (admitted !== undefined) return { state: "valid", token: admitted };
@@ -207,13 +207,11 @@ function ask(
 /** As `settle`, once it is known whether who sent the token may use it. */
 function weigh(deps: DecisionPointDeps, asked: Case, traceparent: string): Answer | Promise<Answer> {
   const { question, credential, verdict, now } = asked;
-  if (verdict.state !== "valid" || question.assertion !== undefined || question.admitted !== undefined) return settle(deps, asked, traceparent);
+  if (verdict.state !== "valid" || caller.provenBefore(question)) return settle(deps, asked, traceparent);
   const { jkt } = verdict.token;
-  const bound = credential.scheme === "dpop";
-  if (jkt === undefined && !bound) return settle(deps, asked, traceparent);
-  // RFC 9449 §7.1: neither kind of token is taken for the other.
-  if (jkt === undefined) return settle(deps, { ...asked, unproven: "credential_invalid" }, traceparent);
-  if (!bound) return settle(deps, { ...asked, unproven: "bound_as_bearer" }, traceparent);
+  const misused = caller.misuse(credential, jkt);
+  if (misused !== undefined) return settle(deps, { ...asked, unproven: misused }, traceparent);
+  if (jkt === undefined) return settle(deps, asked, traceparent);
   const proven = deps.prove(question, credential.token, jkt, now);
   return proven.then((unproven) => settle(deps, unproven ? { ...asked, unproven } : asked, traceparent));
 }
@@ -221,7 +219,7 @@ function weigh(deps: DecisionPointDeps, asked: Case, traceparent: string): Answe
 /** One question and what is known before policy is asked. */
 interface Case {
   readonly question: Question;
-  readonly credential: Credential;
+  readonly credential: caller.Credential;
   readonly verdict: TokenVerdict;
   readonly now: number;
   /** Why the token is of no use to who sent it. */
@@ -311,7 +309,7 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
   const unusable = unusableReason(deps, verdict, asked, target);
   if (unusable !== undefined) {
     // A token in hands that cannot prove the key may be a stolen one: it can be traced.
-    const token = proofReasons.has(unusable) ? { token: deps.fingerprint(credential.token) } : undefined;
+    const token = caller.proofReasons.has(unusable) ? { token: deps.fingerprint(credential.token) } : undefined;
     return { reason: unusable, outcome: refused(), ours, view, ...token };
   }
   const decision = deps.policy().decide(
@@ -322,7 +320,7 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
       operation: question.operation,
       facts: session.facts,
       gateway: question.gateway,
-      ...(question.assertion === undefined && question.admitted === undefined ? {} : { counted: true }),
+      ...(caller.provenBefore(question) ? { counted: true } : {}),
       now: asked.now,
     },
     deps.limits,
@@ -347,9 +345,7 @@ function unusableReason(
   if (verdict.token.names?.(question) === false) return "credential_invalid";
   if (deps.revoked(verdict.token.jti)) return "credential_revoked";
   if (unproven !== undefined) return unproven;
-  // The gateway in front has seen the proof, or this one has when it let the request through.
-  const proven =
-    verdict.token.jkt !== undefined || question.assertion !== undefined || question.admitted !== undefined;
+  const proven = verdict.token.jkt !== undefined || caller.provenBefore(question);
   return target.proof === "required" && !proven ? "proof_required" : undefined;
 }
 
@@ -394,7 +390,7 @@ function toAnswer(
     traceparent,
     cacheSeconds: cacheable ? cacheSeconds : 0,
     consumesAuthorization: finding.ours && !behind,
-    unauthenticated: credentialReasons.has(finding.reason),
+    unauthenticated: caller.credentialReasons.has(finding.reason),
     ...(kept === undefined ? undefined : { keepUntil: kept }),
     ...(decision === undefined ? {} : { decision }),
     ...(decision?.rule === undefined ? {} : { rule: decision.rule }),

@@ -24,6 +24,24 @@ export function credentialOf({
   return { scheme, token: authorization.slice(space + 1).trim() };
 }
 
+/** Why a verified token may not be sent like this: neither kind is taken for the other. @see RFC 9449 §7.1 */
+export function misuse({ scheme }: Credential, jkt: string | undefined): ReasonCode | undefined {
+  const bound = jkt !== undefined;
+  if (bound === (scheme === "dpop")) return undefined;
+  return bound ? "bound_as_bearer" : "credential_invalid";
+}
+
+/** The gateway in front has seen the proof and counted the request, or this one has when it let it through. */
+export function provenBefore({
+  assertion,
+  admitted,
+}: {
+  readonly assertion?: string;
+  readonly admitted?: object;
+}): boolean {
+  return assertion !== undefined || admitted !== undefined;
+}
+
 /** The reasons that mean: the credential is the problem, get another one (HTTP 401). */
 export const credentialReasons: ReadonlySet<ReasonCode> = new Set([
   "no_credential",
