@@ -37,6 +37,16 @@ describe("a token bound to a key", () => {
     expect(await answer).toMatchObject({ outcome: "deny", reason: "bound_as_bearer" });
   });
 
+  test("is kept by no gateway for an outage: each proof is good once", async () => {
+    const keepMs = () => 60_000;
+    const expiresAt = 1_000_000;
+    const kept = (verdict: TokenVerdict, put: Question) => asked({ verdict, prove: proven, keepMs }, put).answer;
+    const withTime = ({ token }: typeof bound & { token: object }) =>
+      ({ state: "valid", token: { ...token, expiresAt } }) as TokenVerdict;
+    expect(await kept(withTime(good as never), question)).toHaveProperty("keepUntil");
+    expect(await kept(withTime(bound as never), dpop)).not.toHaveProperty("keepUntil");
+  });
+
   test("that is over is over, whatever proof it comes with", async () => {
     const prove = vi.fn(proven);
     const { answer } = asked({ verdict: { ...bound, state: "expired" } as TokenVerdict, prove }, dpop);

@@ -9,6 +9,7 @@ import type { CompiledTarget, Policy } from "../policy/policy.ts";
 import { decisionEvent } from "./decision-record.ts";
 import { keepUntil } from "./keep.ts";
 import type { Limits } from "./limits.ts";
+import { outageAnswer } from "./outage-answer.ts";
 import * as caller from "./request-credential.ts";
 
 /** What a gateway dialect extracted from one question. Everything here was sent by an authenticated gateway. */
@@ -306,7 +307,7 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
     return { reason: "session_unknown", outcome: refused(), ours, token: deps.fingerprint(credential.token) };
   }
   const { view } = session;
-  const unusable = unusableReason(deps, verdict, asked, target);
+  const unusable = caller.unusableReason(verdict, asked, deps.revoked, target.proof);
   if (unusable !== undefined) {
     // A token in hands that cannot prove the key may be a stolen one: it can be traced.
     const token = caller.proofReasons.has(unusable) ? { token: deps.fingerprint(credential.token) } : undefined;
@@ -333,20 +334,6 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
 function routeMode(deps: DecisionPointDeps, { operation }: Question, target: CompiledTarget): CompiledTarget["mode"] {
   if (operation.kind !== "http") return target.mode;
   return deps.policy().unidentified(target.name, operation.method, operation.path).mode;
-}
-
-function unusableReason(
-  deps: DecisionPointDeps,
-  verdict: Extract<TokenVerdict, { token: unknown }>,
-  { question, unproven }: Case,
-  target: CompiledTarget,
-): ReasonCode | undefined {
-  if (verdict.state === "expired") return "credential_expired";
-  if (verdict.token.names?.(question) === false) return "credential_invalid";
-  if (deps.revoked(verdict.token.jti)) return "credential_revoked";
-  if (unproven !== undefined) return unproven;
-  const proven = verdict.token.jkt !== undefined || caller.provenBefore(question);
-  return target.proof === "required" && !proven ? "proof_required" : undefined;
 }
 
 function unidentified(
@@ -405,27 +392,4 @@ function toAnswer(
 function whoOf(deps: DecisionPointDeps, view: SessionView) {
   const { project, job } = view.identity;
   return { subject: deps.subject(view), session: view.id, job: `${project.path}#${job.id}` };
-}
-
-/** Nothing can be decided or recorded. Observed targets go on: they were promised not to be stopped. */
-function outageAnswer(deps: DecisionPointDeps, question: Question, traceparent: string, error: unknown): Answer {
-  deps.onFault(error);
-  const observed = isObserved(deps, question.target);
-  return {
-    outcome: observed ? "would_deny" : "deny",
-    reason: "outage",
-    record: "",
-    traceparent,
-    cacheSeconds: 0,
-    consumesAuthorization: !observed && question.assertion === undefined,
-    unauthenticated: false,
-  };
-}
-
-function isObserved(deps: DecisionPointDeps, target: string): boolean {
-  try {
-    return deps.policy().targets.get(target)?.mode === "observe";
-  } catch {
-    return false;
-  }
 }

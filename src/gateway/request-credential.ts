@@ -32,14 +32,32 @@ export function misuse({ scheme }: Credential, jkt: string | undefined): ReasonC
 }
 
 /** The gateway in front has seen the proof and counted the request, or this one has when it let it through. */
-export function provenBefore({
-  assertion,
-  admitted,
-}: {
+export function provenBefore({ assertion, admitted }: Asked): boolean {
+  return assertion !== undefined || admitted !== undefined;
+}
+
+interface Asked {
   readonly assertion?: string;
   readonly admitted?: object;
-}): boolean {
-  return assertion !== undefined || admitted !== undefined;
+}
+
+/** Why a token that was verified opens nothing here, before policy is asked. */
+export function unusableReason<Q extends Asked>(
+  verdict: {
+    readonly state: "valid" | "expired";
+    readonly token: { readonly jti: string; readonly jkt?: string; names?(question: Q): boolean };
+  },
+  { question, unproven }: { readonly question: Q; readonly unproven?: ReasonCode },
+  revoked: (jti: string) => boolean,
+  proof: "off" | "required",
+): ReasonCode | undefined {
+  const { state, token } = verdict;
+  if (state === "expired") return "credential_expired";
+  if (token.names?.(question) === false) return "credential_invalid";
+  if (revoked(token.jti)) return "credential_revoked";
+  if (unproven !== undefined) return unproven;
+  const proven = token.jkt !== undefined || provenBefore(question);
+  return proof === "required" && !proven ? "proof_required" : undefined;
 }
 
 /** The reasons that mean: the credential is the problem, get another one (HTTP 401). */
