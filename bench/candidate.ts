@@ -70,6 +70,7 @@ function subject(name: string, policy: Policy) {
     recorder: { note: write, settled: async () => undefined },
     limits: createLimits(clock),
     durableBeforeAnswer: false,
+    prove: async () => "proof_invalid",
     policy: () => policy,
     session: (id) => sessions.get(id),
     revoked: () => false,

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { FastifyInstance, FastifyPluginAsync } from "fastify";
@@ -14,6 +15,7 @@ import { gatewayLogRoutes } from "./api/gateway-log.ts";
 import { gatewayDiscoveryRoutes, gatewayListRoutes } from "./api/gateways.ts";
 import { healthRoutes } from "./api/health.ts";
 import { hookRoutes } from "./api/hooks.ts";
+import { introspectionRoutes } from "./api/introspection.ts";
 import { keyRoutes } from "./api/keys.ts";
 import { operatorRoutes } from "./api/operator.ts";
 import { policyRoutes } from "./api/policy.ts";
@@ -24,11 +26,10 @@ import { tokenRoutes } from "./api/token.ts";
 import { verifyRoutes } from "./api/verify.ts";
 import type { Config, GatewayConfig } from "./config/config.ts";
 import type { Clock } from "./core/clock.ts";
-import type { AuditEvent } from "./core/record.ts";
 import { createProofVerifier } from "./credential/proof.ts";
+import { createProofNonces } from "./credential/proof-nonce.ts";
 import { keptAt } from "./gateway/keep.ts";
 import { createLimits } from "./gateway/limits.ts";
-import { createRefusalRecords } from "./gateway/refusal-records.ts";
 import type { Policy } from "./policy/policy.ts";
 import { acceptPolicy } from "./server/accept-policy.ts";
 import { type BreakglassServices, connectBreakglass } from "./server/breakglass.ts";
@@ -37,11 +38,13 @@ import { connectEvidence } from "./server/evidence.ts";
 import { connectGatewayFeed } from "./server/gateway-feed.ts";
 import { connectGateways } from "./server/gateways.ts";
 import { listenGrpc, secretMethods } from "./server/grpc.ts";
+import { connectIntrospection } from "./server/introspection.ts";
 import { connectIssuers } from "./server/issuers.ts";
 import { openKeptPolicies } from "./server/kept-policies.ts";
 import { type BrokerKeys, keyOperation, openBrokerKeys } from "./server/keys.ts";
 import { listenAt, listenOnSocket } from "./server/listen.ts";
 import { connectMessaging } from "./server/messaging.ts";
+import { noting, refusing } from "./server/noting.ts";
 import { connectPeople } from "./server/people.ts";
 import { policyOperation } from "./server/policy-overview.ts";
 import { openPolicyRollout, type PolicyRollout } from "./server/policy-rollout.ts";
@@ -136,6 +139,11 @@ async function openKeys(config: Config, state: BrokerState, log: Logger): Promis
   const onFault = (error: unknown) =>
     log.error({ err: error }, "a change of signing keys is incomplete; it is tried again");
   const keys = await openBrokerKeys(config, { recorder, history, clock, onFault });
+  if (config.keys.previousEncryptionKey !== undefined)
+    log.info(
+      { encrypted_anew: keys.rewrapped },
+      "no key in data/keys is encrypted with keys.previous_encryption_key any more: take it out of the configuration",
+    );
   for (const [keyClass, { lost }] of Object.entries(keys.chains)) {
     if (lost.length > 0)
       log.warn(
@@ -240,34 +248,27 @@ async function connectParts(
   keys: BrokerKeys,
   state: BrokerState,
 ) {
-  const timings: SessionTimings = {
-    ...defaultTimings,
-    maxSessionMs: config.sessions.maxMs,
-    tokenTtlMs: config.sessions.tokenTtlMs,
-    ...scaled,
-  };
+  const timings = timingsOf(config, scaled);
   const { table, recorder, records } = state;
   const policy = () => policies.current().policy;
   const { issuers, verifier } = connectIssuers(config, clock, (issuer, id) => table.pathOf(issuer, id));
   const shared = { config, clock, timings, recorder, records, table, keys, issuers, policies, policy, log };
   const onFault = (error: unknown) => log.error({ err: error }, "something failed, and was refused as an outage");
-  const recordRefusal = createRefusalRecords({ clock, note: noting(recorder, onFault) });
-  const onRefused = (detail: string, reason?: string) => {
-    log.warn({ detail, reason }, "a gateway's question was refused");
-    recordRefusal(detail, reason);
-  };
+  const note = noting(recorder, onFault);
+  const onRefused = refusing(log, clock, note);
   const causeOf = connectCauses({ recorder, causes: state.causes, issuers });
   const sessions = connectSessions({ ...shared, verify: verifier.verify, causeOf });
   const feed = connectGatewayFeed({ ...shared, ...policyForGateways(policy), onFault });
   const gateways = connectGateways({ ...shared, onAsked: feed.reports.asked, onRefused, onFault });
   const status = () => brokerStatus({ config, policies, issuers, table, version });
+  const nonces = createProofNonces(randomBytes(32));
   const surface = connectSurface({
     ...shared,
     sessions,
     status,
     limits: gateways.limits,
     publish: (...said) => messaging.publish(...said),
-    proofs: createProofVerifier(),
+    proofs: createProofVerifier({ nonces }),
     runner: async (svid) => (await spiffe.verifyRunnerSvid(svid)).spiffeId,
   });
   const evidence = connectEvidence({ ...shared, aliveAt: feed.reports.aliveAt, onRefused });
@@ -287,12 +288,15 @@ async function connectParts(
     sessions,
     limits: gateways.limits,
     caller: surface.session,
-    note: noting(recorder, onFault),
+    note,
     onAsked: feed.reports.asked,
     onUnauthenticated: onRefused,
     onFault,
   });
+  const introspection = connectIntrospection({ ...shared, note, onUnauthenticated: onRefused });
   return {
+    introspection,
+    proofNonce: () => nonces.current(clock.now()),
     timings,
     policy,
     sessions,
@@ -321,15 +325,8 @@ function policyForGateways(policy: () => Policy) {
   };
 }
 
-/** Notes what may go unrecorded when nothing can be: it was refused already. */
-function noting(recorder: BrokerState["recorder"], onFault: (error: unknown) => void) {
-  return (event: AuditEvent): void => {
-    try {
-      recorder.note(event);
-    } catch (error) {
-      onFault(error);
-    }
-  };
+function timingsOf({ sessions }: Config, scaled: Partial<SessionTimings> = {}): SessionTimings {
+  return { ...defaultTimings, maxSessionMs: sessions.maxMs, tokenTtlMs: sessions.tokenTtlMs, ...scaled };
 }
 
 /** Requests under way get a moment to finish; long polls and streams end with it. */
@@ -346,7 +343,7 @@ async function publicApp(
   log: Logger,
   keys: BrokerKeys,
   state: BrokerState,
-  { surface, gateways, feed, evidence, breakglass, spiffe, messaging }: Parts,
+  { surface, gateways, feed, evidence, introspection, breakglass, spiffe, messaging, proofNonce }: Parts,
   operatorSide: FastifyPluginAsync,
 ): Promise<FastifyInstance> {
   const clientScript = await readFile(new URL("../packaging/client/wayleave.sh", import.meta.url), "utf8");
@@ -357,8 +354,10 @@ async function publicApp(
     behindProxy: config.listen.behindTlsProxy,
     ...(config.listen.tls === undefined ? {} : { tls: config.listen.tls }),
     first: authzHandler(gateways.dialects),
+    proofNonce,
     routes: [
       tokenRoutes(surface.token),
+      introspectionRoutes(introspection),
       sessionRoutes(surface.session),
       hookRoutes(surface.hooks),
       svidRoutes(spiffe.routes),

@@ -157,6 +157,8 @@ export const credentials = [
     "expired",
     "other-key",
     "bound",
+    "proven",
+    "bearer-as-dpop",
     "revoked",
     "none",
     "none",

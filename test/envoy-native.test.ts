@@ -62,6 +62,7 @@ function decisionPoint(compiled: Policy): DecisionPoint {
     revoked: (jti) => jti === revokedId,
     token: tokenVerdict,
     assertion: async () => ({ state: "ours" }),
+    prove: async () => undefined,
     subject: () => "subject",
     fingerprint: () => "fingerprint",
     passesOn: () => false,
@@ -79,8 +80,7 @@ function decisionPoint(compiled: Policy): DecisionPoint {
 async function tokenVerdict(bearer: string, now: number): Promise<TokenVerdict> {
   if (bearer.split(".").length !== 3) return { state: "foreign" };
   try {
-    const { jti, sessionId, narrowing, expiresAt } = await verifyAccessToken(key, issuer, bearer, now);
-    return { state: "valid", token: { jti, sessionId, narrowing, expiresAt } };
+    return { state: "valid", token: await verifyAccessToken(key, issuer, bearer, now) };
   } catch {
     return { state: "ours" };
   }
@@ -142,6 +142,8 @@ function authorization({ session, credential }: CaseRequest, tokens: Tokens): re
     garbage: ["Bearer garbage"],
     basic: ["Basic Z29vZA=="],
     "lower-case": [`bearer ${full}`],
+    proven: [`DPoP ${tokens.get(`${session}/bound`)}`],
+    "bearer-as-dpop": [`DPoP ${full}`],
     doubled: [`Bearer ${full}`, "Bearer x"],
   };
   return odd[credential] ?? [`Bearer ${tokens.get(`${session}/${credential}`)}`];

@@ -79,7 +79,7 @@ async function start(): Promise<RunningServer> {
 
 async function operate<T>(method: "GET" | "POST", path: string): Promise<T & Partial<ProblemResponse>> {
   const { adminSocket } = installation;
-  const sent = method === "GET" ? undefined : {};
+  const sent = method === "GET" ? undefined : { because: "a test" };
   return (await askOperator<T & Partial<ProblemResponse>>({ broker: { adminSocket } }, method, path, sent)).body;
 }
 
@@ -193,6 +193,7 @@ test("a rotation under load refuses no good request, here or where key sets are 
     expect(active.key).toMatchObject({ kid: key.kid, state: "active" });
     const early = await operate<KeyResponse>("POST", `/v1/keys/access-token/${first}/retire`);
     expect(early.code).toBe("key_not_ready");
+    expect((await records.next("key.activated")).data).toMatchObject({ kid: key.kid, because: "a test" });
     const retired = await records.next("key.retired");
     expect(retired.data.kid).toBe(first);
     const lastOfFirst = tokens.findLast(({ kid }) => kid === first)?.expiresAt ?? Number.POSITIVE_INFINITY;

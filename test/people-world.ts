@@ -122,7 +122,10 @@ function wire(url: string, issuer: PeopleIssuer) {
       const to = `${url}/operator/v1/sign-in`;
       const response = await fetch(to, {
         method: "POST",
-        headers: { "content-type": "application/json", dpop: createProofKey().proof("POST", to, Date.now(), token) },
+        headers: {
+          "content-type": "application/json",
+          dpop: createProofKey().proof({ method: "POST", url: to, nowMs: Date.now(), token }),
+        },
         body: JSON.stringify(body),
       });
       return { status: response.status, body: (await response.json()) as { code?: string; detail?: string } };

@@ -102,6 +102,7 @@ function labWorld(text: string) {
     revoked: (jti) => revoked.has(jti),
     token,
     assertion: async () => ({ state: "ours" }),
+    prove: async () => undefined,
     subject: () => "spiffe://acme.example/ci/gitlab/1042",
     fingerprint: () => "fp_0",
     passesOn: () => false,

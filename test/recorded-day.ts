@@ -90,6 +90,7 @@ function decisionPoint(
     recorder,
     limits: createLimits(clock),
     durableBeforeAnswer: false,
+    prove: async () => "proof_invalid",
     policy: () => both,
     session: (id) => jobs.get(id),
     revoked: () => false,

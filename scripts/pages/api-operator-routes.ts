@@ -1,4 +1,5 @@
 import { RetryBody } from "../../src/api/events.ts";
+import { ReasonBody } from "../../src/api/keys.ts";
 import { AdminBody, RenderQuery } from "../../src/api/nats-operator.ts";
 import { CanBody, EndBody, RecordsQuery, SessionsQuery } from "../../src/api/operator.ts";
 import { ProjectsBody } from "../../src/api/project-ids.ts";
@@ -105,12 +106,14 @@ export const operatorRoutes: readonly ApiRoute[] = [
     route: "POST /v1/keys/:class/prepare",
     does: "Publishes a next key.",
     path: { class: keyPath.class },
+    takes: { schema: ReasonBody },
     gives: { json: "KeyResponse" },
   },
   {
     route: "POST /v1/keys/:class/activate",
     does: "Signs with it from here on.",
     path: { class: keyPath.class },
+    takes: { schema: ReasonBody },
     gives: { json: "KeyResponse" },
   },
   {
@@ -123,6 +126,7 @@ export const operatorRoutes: readonly ApiRoute[] = [
     route: "POST /v1/keys/:class/:kid/revoke",
     does: "Makes its signatures worthless, at once.",
     path: keyPath,
+    takes: { schema: ReasonBody },
     gives: { json: "KeyRevocationResponse" },
   },
   { route: "GET /v1/nats", does: "NATS servers and accounts.", gives: { json: "NatsStatusResponse" } },

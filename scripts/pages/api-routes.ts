@@ -139,6 +139,12 @@ export const apiRoutes: Readonly<Record<Caller, readonly ApiRoute[]>> = {
   ],
   gateway: [
     {
+      route: "POST /oauth2/introspect",
+      does: "What an access token is worth now (RFC 7662), about its own targets. HTTP Basic with name and secret will do, too.",
+      takes: { form: { token: "an access token" } },
+      gives: { json: "IntrospectionResponse" },
+    },
+    {
       route: "POST /v1/gateway/svid",
       does: "An X.509-SVID for the gateway itself.",
       takes: { schema: GatewayBody },

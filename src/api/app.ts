@@ -16,6 +16,8 @@ export interface AppOptions {
   readonly routes: readonly FastifyPluginAsync[];
   /** Answered before the router: the hot path of gateways. Returns false for what it does not serve. */
   readonly first?: (request: IncomingMessage, response: ServerResponse) => boolean;
+  /** The nonce of now, which every answer to a request with a proof tells. Absent: proofs need none. */
+  readonly proofNonce?: () => string;
 }
 
 const bodyLimit = 64 * 1024;
@@ -53,6 +55,13 @@ export function createApp(options: AppOptions): FastifyInstance {
     },
   });
   app.setErrorHandler(problem);
+  const { proofNonce } = options;
+  if (proofNonce !== undefined) {
+    // RFC 9449 §8.2: also with what succeeded, so that the next proof need not be made twice.
+    app.addHook("onSend", async (request, reply) => {
+      if (request.headers.dpop !== undefined) reply.header("dpop-nonce", proofNonce());
+    });
+  }
   app.setNotFoundHandler((request) => {
     throw new WayleaveError(
       "not_found",

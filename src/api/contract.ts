@@ -13,7 +13,8 @@ import type { EndReason, SessionState, SuspendReason } from "../core/session.ts"
 export interface TokenResponse {
   readonly access_token: string;
   readonly issued_token_type: "urn:ietf:params:oauth:token-type:access_token";
-  readonly token_type: "Bearer";
+  /** `DPoP`: each request with it needs a proof by the session's key (RFC 9449 §7). */
+  readonly token_type: "Bearer" | "DPoP";
   /** Seconds. */
   readonly expires_in: number;
   /** Role ids, space separated. */
@@ -26,6 +27,8 @@ export interface TokenResponse {
   readonly record: string;
   /** Target names the access token is good for, with the hosts of each http target for this job. */
   readonly targets: readonly ListedTarget[];
+  /** Also the job's, and asked for, but taking only tokens bound to a key: a token for these alone is. Absent: none. */
+  readonly proof_targets?: readonly ListedTarget[];
 }
 
 export interface ListedTarget {

@@ -19,10 +19,13 @@ export function discoveryRoutes(deps: DiscoveryDeps) {
       issuer: issuerUrl,
       token_endpoint: `${issuerUrl}/oauth2/token`,
       revocation_endpoint: `${issuerUrl}/oauth2/revoke`,
+      introspection_endpoint: `${issuerUrl}/oauth2/introspect`,
       jwks_uri: `${issuerUrl}/oauth2/jwks`,
       grant_types_supported: ["urn:ietf:params:oauth:grant-type:token-exchange", "refresh_token"],
       token_endpoint_auth_methods_supported: ["none"],
       revocation_endpoint_auth_methods_supported: ["none"],
+      // For gateways alone, by name and secret.
+      introspection_endpoint_auth_methods_supported: ["client_secret_basic"],
       dpop_signing_alg_values_supported: ["ES256"],
       // RFC 8414 requires the member; there is no authorization endpoint.
       response_types_supported: [],

@@ -1,4 +1,5 @@
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { z } from "zod";
 import { WayleaveError } from "../core/errors.ts";
 import type { KeyChain } from "../credential/key-chain.ts";
 import { isLive, type KeyClass, type KeyLife, lastTokenExpiresAt } from "../credential/key-life.ts";
@@ -57,12 +58,12 @@ export function keyRoutes(deps: KeyRouteDeps) {
 
     app.post<ClassPath>("/v1/keys/:class/prepare", async (request) => {
       const keyClass = classOf(deps, request.params.class);
-      return answer(keyClass, await deps.chain(keyClass).prepare());
+      return answer(keyClass, await deps.chain(keyClass).prepare(reasonOf(request)));
     });
 
     app.post<ClassPath>("/v1/keys/:class/activate", async (request) => {
       const keyClass = classOf(deps, request.params.class);
-      return answer(keyClass, await deps.chain(keyClass).activate());
+      return answer(keyClass, await deps.chain(keyClass).activate(reasonOf(request)));
     });
 
     app.post<KeyPath>("/v1/keys/:class/:kid/retire", async (request) => {
@@ -72,7 +73,8 @@ export function keyRoutes(deps: KeyRouteDeps) {
 
     app.post<KeyPath>("/v1/keys/:class/:kid/revoke", async (request): Promise<KeyRevocationResponse> => {
       const keyClass = classOf(deps, request.params.class);
-      const { key, signing } = await deps.chain(keyClass).revoke(request.params.kid, operatorText(request));
+      const because = reasonOf(request);
+      const { key, signing } = await deps.chain(keyClass).revoke(request.params.kid, operatorText(request), because);
       const now = deps.now();
       const forgottenAt = now + deps.cacheMs(keyClass);
       return {
@@ -85,6 +87,15 @@ export function keyRoutes(deps: KeyRouteDeps) {
       };
     });
   };
+}
+
+export const ReasonBody = z.strictObject({ because: z.string().min(1).max(500).optional() });
+
+/** Why, where the operator said so. */
+function reasonOf({ body }: FastifyRequest): string | undefined {
+  const parsed = ReasonBody.safeParse(body ?? {});
+  if (parsed.success) return parsed.data.because;
+  throw new WayleaveError("invalid_request", 'Send {"because"?: "<at most 500 characters>"} as JSON.');
 }
 
 function classOf({ classes }: KeyRouteDeps, text: string): KeyClass {

@@ -4,8 +4,8 @@ import type { OAuthErrorResponse } from "./contract.ts";
 import { fromFramework, logFault } from "./problem.ts";
 
 /**
- * Any error as token-endpoint JSON: refusals 400 (401 only for `invalid_client`), faults 500/503. `record` is the id of
- * the refusal's record, where there is one.
+ * Any error as token-endpoint JSON: refusals 400 (401 only for `invalid_client`, 429 for what a later try may get), faults
+ * 500/503. `record` is the id of the refusal's record, where there is one.
  *
  * @see RFC 6749 §5.2
  */
@@ -18,7 +18,8 @@ export function oauthError(
   const known = fromFramework(error) ?? asWayleaveError(error);
   logFault(request.log, known);
   const { oauth, http } = known.wire;
-  const status = http >= 500 ? http : oauth === "invalid_client" ? 401 : 400;
+  const status = http >= 500 || http === 429 ? http : oauth === "invalid_client" ? 401 : 400;
+  if (known.retryAfterSeconds !== undefined) reply.header("retry-after", String(known.retryAfterSeconds));
   const body: OAuthErrorResponse = {
     error: oauth,
     error_description: ascii(known.message),

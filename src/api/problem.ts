@@ -15,6 +15,8 @@ export function problem(error: unknown, request: FastifyRequest, reply: FastifyR
     detail: known.message,
     request_id: request.id,
   };
+  // RFC 9449 §9: how a resource asks for a proof with its nonce.
+  if (known.wire.oauth === "use_dpop_nonce") reply.header("www-authenticate", 'DPoP error="use_dpop_nonce"');
   return reply.code(http).type("application/problem+json").send(body);
 }
 

@@ -4,11 +4,11 @@ import { WayleaveError } from "../core/errors.ts";
 export interface ProofDeps {
   /** The broker's public URL, without trailing slash: what `htu` starts with. */
   readonly issuerUrl: string;
-  /** Thumbprint of the proof's key. Throws `proof_invalid`. */
+  /** Thumbprint of the proof's key. Throws `proof_invalid`, `proof_replayed`, `proof_nonce_required`, `proof_nonce_stale`. */
   proof(proof: string, request: { method: string; url: string; token?: string }): Promise<string>;
 }
 
-/** Thumbprint of the key in the request's `DPoP` header, or undefined without one. Throws `proof_invalid`. @see RFC 9449 §4.3 */
+/** Thumbprint of the key in the request's `DPoP` header, or undefined without one. Throws as `proof` does. @see RFC 9449 §4.3 */
 export async function jktOf(deps: ProofDeps, request: FastifyRequest, token?: string): Promise<string | undefined> {
   const { dpop } = request.headers;
   if (dpop === undefined) return undefined;

@@ -12,20 +12,23 @@ const runner = "spiffe://acme.example/runner/linux-1";
 let app: ReturnType<typeof createApp>;
 let asked: ExchangeRequest[];
 let noted: AuditEvent[];
+let refusal: WayleaveError;
 
 beforeEach(() => {
   asked = [];
   noted = [];
+  refusal = new WayleaveError("no_role", "nothing is granted here");
   const deps: TokenRouteDeps = {
     issuerUrl: "https://wayleave.example",
     proof: async () => expect.unreachable("no proof was sent"),
     now: () => 0,
     async exchange(request) {
       asked.push(request);
-      throw new WayleaveError("no_role", "nothing is granted here");
+      throw refusal;
     },
     refresh: async () => expect.unreachable("nothing is refreshed"),
     revoke: async () => undefined,
+    ownerOf: () => undefined,
     note: (event) => {
       noted.push(event);
       return "rec_000000000001";
@@ -86,4 +89,16 @@ describe("an exchange with a runner's own SVID", () => {
     expect(noted).toMatchObject([{ kind: "exchange.refused", data: { code, token: "fp_1" } }]);
     expect(JSON.stringify(noted) + answer.body).not.toContain("stolen-and-secret");
   });
+});
+
+test("who comes too often is told when to come again, and it is recorded", async () => {
+  const detail = "acme/shop has as many sessions as sessions.caps lets it have in a minute (60); try again in 7 s.";
+  refusal = new WayleaveError("issuance_capped", detail, { retryAfterSeconds: 7 });
+  const answer = await exchange({});
+  expect([answer.statusCode, answer.headers["retry-after"], answer.json().error]).toEqual([
+    429,
+    "7",
+    "temporarily_unavailable",
+  ]);
+  expect(noted).toMatchObject([{ kind: "exchange.refused", data: { code: "issuance_capped", detail } }]);
 });

@@ -2,11 +2,12 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { awsProofPrefix, awsProofType } from "../core/aws-proof.ts";
 import { WayleaveError } from "../core/errors.ts";
 import type { JobIdentity } from "../core/identity.ts";
-import type { AuditEvent } from "../core/record.ts";
+import { type AuditEvent, recordJob } from "../core/record.ts";
 import type { Narrowing } from "../core/session.ts";
 import type { ExchangeRequest } from "../session/exchange.ts";
 import type { Issued } from "../session/issue.ts";
 import type { RefreshRequest } from "../session/refresh.ts";
+import type { Session } from "../session/table.ts";
 import type { TokenResponse } from "./contract.ts";
 import { Form, readForm } from "./form.ts";
 import { oauthError } from "./oauth-error.ts";
@@ -19,8 +20,10 @@ export interface TokenRouteDeps extends ProofDeps {
   refresh(request: RefreshRequest): Promise<Issued>;
   /** RFC 7009: ends what the token stands for; unknown tokens are no error. */
   revoke(token: string, jkt: string | undefined): Promise<void>;
-  /** Records a refused exchange; the id goes into the error. */
+  /** Records a refused exchange or refresh; the id goes into the error. */
   note(event: AuditEvent): string;
+  /** The session that a refresh token is or was of, for the record of its refusal. */
+  ownerOf(refreshToken: string): Session | undefined;
   fingerprint(token: string): string;
   /** What the job can reach with these targets, for the response. */
   targets(names: readonly string[], identity: JobIdentity): TokenResponse["targets"];
@@ -55,7 +58,7 @@ export function tokenRoutes(deps: TokenRouteDeps) {
 
     app.post("/oauth2/revoke", async (request, reply) => {
       const token = Form.of(request.body).required("token");
-      await deps.revoke(token, await jktOf(deps, request, token));
+      await deps.revoke(token, await jktOf(deps, request));
       return reply.header("cache-control", "no-store").code(200).send();
     });
   };
@@ -67,12 +70,36 @@ async function grant(deps: TokenRouteDeps, recorded: Recorded, request: FastifyR
   const type = form.one("grant_type");
   if (type === exchangeGrant) return exchange(deps, recorded, request, form);
   if (type !== "refresh_token") refuseGrant(type);
+  return refresh(deps, recorded, request, form);
+}
+
+async function refresh(deps: TokenRouteDeps, recorded: Recorded, request: FastifyRequest, form: Form): Promise<Issued> {
   const refreshToken = form.required("refresh_token");
-  return deps.refresh({
-    refreshToken,
-    narrowing: narrowing(deps, form),
-    jkt: await jktOf(deps, request, refreshToken),
-  });
+  try {
+    return await deps.refresh({
+      refreshToken,
+      narrowing: narrowing(deps, form),
+      jkt: await jktOf(deps, request),
+    });
+  } catch (error) {
+    if (worthRecording(error)) {
+      const owner = deps.ownerOf(refreshToken);
+      const { code, message: detail } = error;
+      const data = { code, detail, token: deps.fingerprint(refreshToken), from: request.ip };
+      const who = owner === undefined ? {} : { session: owner.id, job: recordJob(owner.identity) };
+      const trace = traceOf(request);
+      recorded.set(
+        error,
+        deps.note({ kind: "refresh.refused", ...who, ...(trace === undefined ? {} : { trace }), data }),
+      );
+    }
+    throw error;
+  }
+}
+
+/** Every refusal but the one that only asks for a nonce, as each first proof is. */
+function worthRecording(error: unknown): error is WayleaveError {
+  return error instanceof WayleaveError && error.code !== "proof_nonce_required";
 }
 
 async function exchange(
@@ -96,7 +123,7 @@ async function exchange(
       trace,
     });
   } catch (error) {
-    if (error instanceof WayleaveError) {
+    if (worthRecording(error)) {
       const { code, message: detail } = error;
       const data = { code, detail, token: deps.fingerprint(subjectToken), from: request.ip };
       recorded.set(error, deps.note({ kind: "exchange.refused", ...(trace === undefined ? {} : { trace }), data }));
@@ -118,7 +145,7 @@ function tokenResponse(deps: TokenRouteDeps, issued: Issued): TokenResponse {
   return {
     access_token: issued.accessToken,
     issued_token_type: accessTokenType,
-    token_type: "Bearer",
+    token_type: issued.bound ? "DPoP" : "Bearer",
     expires_in: Math.max(0, Math.floor((issued.expiresAt - deps.now()) / 1000)),
     scope: issued.roles.join(" "),
     refresh_token: issued.refreshToken,
@@ -126,6 +153,9 @@ function tokenResponse(deps: TokenRouteDeps, issued: Issued): TokenResponse {
     session_expires_at: new Date(issued.session.hardEndAt).toISOString(),
     record: issued.record,
     targets: deps.targets(issued.targets, issued.session.identity),
+    ...(issued.proofTargets.length === 0
+      ? {}
+      : { proof_targets: deps.targets(issued.proofTargets, issued.session.identity) }),
   };
 }
 

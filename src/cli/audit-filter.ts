@@ -1,7 +1,8 @@
 import type { BreakglassUse } from "../core/breakglass-record.ts";
-import type { NatsPublished } from "../core/nats-record.ts";
 import type { AuditRecord } from "../core/record.ts";
+import { natsWords } from "./audit-nats-words.ts";
 import { operatorWords } from "./audit-operator-words.ts";
+import { policyWords } from "./audit-policy-words.ts";
 import type { CliWord, Input } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { queryOf } from "./operator.ts";
@@ -71,6 +72,7 @@ function words(record: AuditRecord): readonly [kind: string, ...rest: readonly s
     case "session.opened":
       return [record.kind, record.session ?? "", record.data.roles.join(",") || "no role"];
     case "exchange.refused":
+    case "refresh.refused":
     case "webhook.refused":
       return [record.kind, record.data.code];
     case "breakglass.used":
@@ -78,60 +80,12 @@ function words(record: AuditRecord): readonly [kind: string, ...rest: readonly s
     case "gateway.refused":
     case "svid.refused":
       return [record.kind, record.data.code, record.data.gateway ?? ""];
-    case "policy.loaded":
-    case "policy.candidate":
-    case "policy.candidate_withdrawn":
-    case "policy.canary":
-    case "policy.promoted":
-    case "policy.rolled_back":
-      return [record.kind, record.data.policy, policyText(record)];
-    case "policy.disagreed":
-      return [record.kind, record.data.operation, record.data.target];
-    case "policy.refused":
-      return [record.kind, record.data.first];
-    case "nats.published":
-      return [record.kind, publishedText(record.data), record.data.target];
-    case "nats.delivered":
-      return [record.kind, count(record.data.messages, "message"), record.data.subject];
-    case "nats.subscribed":
-      return [record.kind, record.data.subject, record.data.rule];
-    case "nats.connected":
-      return [record.kind, record.data.connection, record.data.target];
-    case "nats.disconnected":
-      return [record.kind, record.data.connection, record.data.reason];
-    case "nats.refused":
-      return [record.kind, record.data.code, record.data.gateway];
-    case "nats.mismatch":
-      return [record.kind, record.data.connection, "the server counted otherwise"];
     default:
-      return operatorWords(record) ?? (record.session === undefined ? [record.kind] : [record.kind, record.session]);
+      return operatorWords(record) ?? policyWords(record) ?? natsWords(record) ?? (record.session === undefined ? [record.kind] : [record.kind, record.session]);
   }
 }
 
 function breakglassWords({ outcome, operation, gateway, reason, approvers = [] }: BreakglassUse): readonly string[] {
   const who = outcome === "allow" ? `signed by ${approvers.join(" and ")}` : reason;
   return [`${outcome} ${operation}`, `at ${gateway}, ${who}`];
-}
-
-type PolicyKind = "loaded" | "candidate" | "candidate_withdrawn" | "canary" | "promoted" | "rolled_back";
-
-function policyText(record: Extract<AuditRecord, { kind: `policy.${PolicyKind}` }>): string {
-  switch (record.kind) {
-    case "policy.loaded":
-      return count(record.data.roles, "role");
-    case "policy.canary": {
-      const { projects, share } = record.data;
-      return [...projects, ...(share > 0 ? [`${share} %`] : [])].join(",") || "nobody";
-    }
-    case "policy.promoted":
-    case "policy.rolled_back":
-      return `replaces ${record.data.replaces}`;
-    default:
-      return record.data.by;
-  }
-}
-
-/** A long record comes without its messages. */
-function publishedText({ first, messages }: NatsPublished): string {
-  return messages.length === 0 ? `messages from number ${first} on` : count(messages.length, "message");
 }

@@ -25,6 +25,7 @@ import { keyList } from "./key-list.ts";
 import { keyPrepare } from "./key-prepare.ts";
 import { keyRetire } from "./key-retire.ts";
 import { keyRevoke } from "./key-revoke.ts";
+import { keyRotate } from "./key-rotate.ts";
 import { login } from "./login.ts";
 import { logout } from "./logout.ts";
 import { natsAdmin } from "./nats-admin.ts";
@@ -118,6 +119,7 @@ export const commands: readonly CliCommand[] = [
   keyActivate,
   keyRetire,
   keyRevoke,
+  keyRotate,
   breakglassKey,
   breakglassRequest,
   breakglassSign,

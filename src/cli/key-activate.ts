@@ -1,6 +1,6 @@
-import type { KeyResponse, KeySummary } from "../api/contract.ts";
+import type { KeyResponse } from "../api/contract.ts";
 import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
-import { classArgument, clockTime, keyPath, keyText } from "./key-text.ts";
+import { classArgument, keyPath, keyText, retiringLines } from "./key-text.ts";
 import { connectOperator } from "./operator.ts";
 import { painter } from "./terminal.ts";
 
@@ -19,9 +19,7 @@ export const keyActivate: CliCommand = {
       const found = await operator.post<KeyResponse>(keyPath(input, "activate"), {});
       if (input.flag("json")) printJson(io, found);
       else {
-        const retiring = found.keys.filter(({ state }) => state === "retiring");
-        const lines = retiring.map((key) => ({ label: "before it", text: leaving(key, io.now()) }));
-        io.stdout.write(keyText(painter(io, io.stdout), found.key, lines));
+        io.stdout.write(keyText(painter(io, io.stdout), found.key, retiringLines(found.keys, io.now())));
       }
       return 0;
     } finally {
@@ -29,7 +27,3 @@ export const keyActivate: CliCommand = {
     }
   },
 };
-
-function leaving({ kid, last_token_expires_at }: KeySummary, nowMs: number): string {
-  return `${kid} retires by itself at ${clockTime(last_token_expires_at, nowMs)}`;
-}

@@ -10,6 +10,7 @@ import { keyList } from "./key-list.ts";
 import { keyPrepare } from "./key-prepare.ts";
 import { keyRetire } from "./key-retire.ts";
 import { keyRevoke } from "./key-revoke.ts";
+import { keyRotate } from "./key-rotate.ts";
 import { clockTime } from "./key-text.ts";
 
 const now = Date.parse("2026-11-24T14:00:00Z");
@@ -98,6 +99,59 @@ test("key revoke says from when copies of the key set know", async () => {
 test("key revoke says so where nothing signs any more", async () => {
   const answer = { key: key(kidA, "revoked"), keys: [], gateways: [], forgotten_at: "2026-11-24T14:01:00.000Z" };
   expect((await run(keyRevoke, ["access-token", kidA], answer)).out).toContain("nothing is minted");
+});
+
+const rotate = (args: readonly string[], body: unknown, options: object = {}) =>
+  run(keyRotate, args, body, { because: "quarterly", ...options });
+
+test("key rotate prepares, waits until everybody knows the key, activates, and says what it waits for", async () => {
+  const usable_at = "2026-11-24T14:02:09.400Z";
+  const keys = [key(kidA, "retiring", { last_token_expires_at: "2026-11-24T14:07:10.000Z" })];
+  const { asked, out } = await rotate(["access-token"], { key: key(kidB, "prepared", { usable_at }), keys, gateways });
+  expect(asked).toEqual(["POST /v1/keys/access-token/prepare", "POST /v1/keys/access-token/activate"]);
+  expect(out).toContain(`published  it does not sign yet: gateways that keep key sets must learn it first
+  signs      from 14:02:10 UTC, when the slowest has asked again
+  gateway    sidecar-1 (envoy) keeps them 60 s
+`);
+  expect(out).toContain(`before it  ${kidA} retires by itself at 14:07:10 UTC`);
+});
+
+test("key rotate --prepare-only waits for nothing, and goes on when it is run again", async () => {
+  const prepared = key(kidB, "prepared", { usable_at: "2026-11-24T14:02:09.400Z" });
+  const first = await rotate(["access-token"], { key: prepared, keys: [], gateways: [] }, { prepareOnly: true });
+  expect(first.asked).toEqual(["POST /v1/keys/access-token/prepare"]);
+  expect(first.out).toContain("next       after that: run this command again");
+  const usable = key(kidB, "prepared", { usable_at: "2026-11-24T13:59:00.000Z" });
+  const again = await rotate(["access-token"], { key: usable, keys: [], gateways: [] }, { prepareOnly: true });
+  expect(again.asked).toHaveLength(2);
+});
+
+test("key rotate --emergency revokes what signs, and waits for nothing", async () => {
+  const at = "2026-11-24T14:01:00.000Z";
+  const body = {
+    key: key(kidA, "revoked"),
+    keys: [key(kidB, "prepared"), key(kidA, "active"), { ...key(kidB, "active"), class: "assertion" }],
+    gateways,
+    forgotten_at: at,
+    signing: key(kidB, "active"),
+    signing_known_at: at,
+  };
+  const { asked, out } = await rotate(["access-token"], body, { emergency: true });
+  expect(asked).toEqual(["GET /v1/keys", `POST /v1/keys/access-token/${kidA}/revoke`]);
+  expect(out).toContain("refused    now, wherever Wayleave is asked");
+  expect(out).toContain(`signing    ${kidB}`);
+});
+
+test.each([{ because: undefined }, { because: "" }, { because: "  " }])(
+  "key rotate without a reason does nothing: %j",
+  async (options) => {
+    await expect(rotate(["access-token"], {}, options)).rejects.toMatchObject({ code: "invalid_request" });
+  },
+);
+
+test("key rotate --emergency refuses where nothing signs", async () => {
+  const answer = rotate(["access-token"], { keys: [key(kidA, "revoked")], gateways }, { emergency: true });
+  await expect(answer).rejects.toMatchObject({ code: "key_not_found" });
 });
 
 test("key list is a table of what is published or revoked, within the width of a terminal", async () => {

@@ -1,6 +1,6 @@
 import type { KeyRevocationResponse } from "../api/contract.ts";
 import { type CliCommand, jsonOption, operatorOptions, printJson } from "./command.ts";
-import { classArgument, clockTime, keyPath, keyText, kidArgument } from "./key-text.ts";
+import { classArgument, keyPath, keyText, kidArgument, revocationLines } from "./key-text.ts";
 import { connectOperator } from "./operator.ts";
 import { painter } from "./terminal.ts";
 
@@ -20,11 +20,7 @@ export const keyRevoke: CliCommand = {
       if (input.flag("json")) printJson(io, found);
       else {
         const { key, gateways } = found;
-        const lines = [
-          { label: "refused", text: refused(found, io.now()) },
-          { label: "signing", text: signing(found, io.now()) },
-        ];
-        io.stdout.write(keyText(painter(io, io.stdout), key, lines, gateways));
+        io.stdout.write(keyText(painter(io, io.stdout), key, revocationLines(found, io.now()), gateways));
       }
       return 0;
     } finally {
@@ -32,15 +28,3 @@ export const keyRevoke: CliCommand = {
     }
   },
 };
-
-function refused({ forgotten_at }: KeyRevocationResponse, nowMs: number): string {
-  return `now, wherever Wayleave is asked; kept key sets forget it by ${clockTime(forgotten_at, nowMs)}`;
-}
-
-function signing({ key, signing: heir, signing_known_at }: KeyRevocationResponse, nowMs: number): string {
-  if (heir === undefined)
-    return `no ${key.class} key: none could be made yet, so nothing is minted; see the broker's log`;
-  const known =
-    Date.parse(signing_known_at ?? "") <= nowMs ? "" : `, known to them by ${clockTime(signing_known_at, nowMs)}`;
-  return `${heir.kid}${known}`;
-}

@@ -1,4 +1,4 @@
-import type { KeyHolder, KeySummary } from "../api/contract.ts";
+import type { KeyHolder, KeyRevocationResponse, KeySummary } from "../api/contract.ts";
 import type { CliWord, Input } from "./command.ts";
 import { labelled, type Paint, printable } from "./terminal.ts";
 
@@ -29,4 +29,39 @@ export function keyText(
   const held = gateways.map(({ gateway, kind, note }) => ({ label: "gateway", text: `${gateway} (${kind}) ${note}` }));
   const printed = [...lines, ...held].map(({ label, text }) => ({ label, text: printable(text) }));
   return `${paint("bold", printable(head))}\n${labelled(paint, printed)}`;
+}
+
+interface Line {
+  readonly label: string;
+  readonly text: string;
+}
+
+/** What becomes of the keys that signed before. */
+export function retiringLines(keys: readonly KeySummary[], nowMs: number): readonly Line[] {
+  return keys
+    .filter(({ state }) => state === "retiring")
+    .map(({ kid, last_token_expires_at }) => ({
+      label: "before it",
+      text: `${kid} retires by itself at ${clockTime(last_token_expires_at, nowMs)}`,
+    }));
+}
+
+/** From when a revoked key is refused, and what signs instead. */
+export function revocationLines(found: KeyRevocationResponse, nowMs: number): readonly Line[] {
+  return [
+    { label: "refused", text: refused(found, nowMs) },
+    { label: "signing", text: signing(found, nowMs) },
+  ];
+}
+
+function refused({ forgotten_at }: KeyRevocationResponse, nowMs: number): string {
+  return `now, wherever Wayleave is asked; kept key sets forget it by ${clockTime(forgotten_at, nowMs)}`;
+}
+
+function signing({ key, signing: heir, signing_known_at }: KeyRevocationResponse, nowMs: number): string {
+  if (heir === undefined)
+    return `no ${key.class} key: none could be made yet, so nothing is minted; see the broker's log`;
+  const known =
+    Date.parse(signing_known_at ?? "") <= nowMs ? "" : `, known to them by ${clockTime(signing_known_at, nowMs)}`;
+  return `${heir.kid}${known}`;
 }

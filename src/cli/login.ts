@@ -56,7 +56,7 @@ async function signIn(io: CommandIo, input: Input, brokerUrl: string, agent: Age
   const options = await operatorRequest<SignInOptions>(agent, { method: "GET", url: at });
   const body =
     bootstrap === undefined ? { id_token: await idToken(io, input, options, agent) } : { bootstrap_token: bootstrap };
-  const dpop = key.proof("POST", at, io.now(), bootstrap ?? body.id_token);
+  const dpop = key.proof({ method: "POST", url: at, nowMs: io.now(), token: bootstrap ?? body.id_token });
   const answer = await operatorRequest<SignInResponse>(agent, { method: "POST", url: at, body, headers: { dpop } });
   return { key, answer };
 }

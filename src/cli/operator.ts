@@ -107,7 +107,7 @@ async function signedInWay(io: Pick<CommandIo, "env" | "now">, input: Input): Pr
     base,
     headers: (method, path) => ({
       authorization: `DPoP ${found.token}`,
-      dpop: key.proof(method, base + (path.split("?", 1)[0] ?? ""), io.now(), found.token),
+      dpop: key.proof({ method, url: base + (path.split("?", 1)[0] ?? ""), nowMs: io.now(), token: found.token }),
     }),
     failed: (cause) => unanswered(base, cause),
   };

@@ -1,3 +1,4 @@
+import type { TokenResponse } from "../api/contract.ts";
 import { WayleaveError } from "../core/errors.ts";
 import { type CliCommand, caOption, idTokenOption } from "./command.ts";
 import { refuseTraced, sessionOptions } from "./exec.ts";
@@ -38,6 +39,7 @@ export const token: CliCommand = {
     try {
       // What `wayleave verify` looks for in the job's log.
       if (session.opened) io.stderr.write(`${openedLine(io, session.token, true)}\n`);
+      refuseBound(session.token);
       const text = session.token.access_token;
       const file = join(session.folder.path, "token");
       if (!stdout) writePrivate(file, text);
@@ -48,3 +50,13 @@ export const token: CliCommand = {
     }
   },
 };
+
+/** A token that is good only with proofs by a key, which stays in the session's handle, would help nobody. */
+function refuseBound({ token_type: type, targets }: TokenResponse): void {
+  if (type === "Bearer") return;
+  const names = targets.map(({ name }) => name).join(", ");
+  throw new WayleaveError(
+    "proof_required",
+    `Each request to ${names} needs a proof by the job's key. Run the command under \`wayleave exec --target ${targets[0]?.name}\`, whose URL makes them.`,
+  );
+}

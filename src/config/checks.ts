@@ -18,6 +18,7 @@ export function crossChecks(document: ConfigDocument): readonly Diagnostic[] {
   const gateways = asList(root.gateways);
   return [
     ...secretPair(document, ["keys"], "encryption_key", true),
+    ...secretPair(document, ["keys"], "previous_encryption_key", false),
     ...listenCheck(document, asMap(root.listen)),
     ...duplicateNames(document, ["issuers"], issuers),
     ...duplicateNames(document, ["gateways"], gateways),

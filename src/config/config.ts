@@ -20,8 +20,15 @@ export interface Config {
   readonly keys: {
     /** 32 bytes, base64. */
     readonly encryptionKey: string;
+    /** The one before it, while it is being replaced. */
+    readonly previousEncryptionKey?: string;
   };
-  readonly sessions: { readonly maxMs: number; readonly tokenTtlMs: number };
+  readonly sessions: {
+    readonly maxMs: number;
+    readonly tokenTtlMs: number;
+    /** For each project; absent: no cap. */
+    readonly caps?: { readonly sessionsPerMinute?: number; readonly tokensPerMinute?: number };
+  };
   readonly issuers: readonly IssuerConfig[];
   readonly gateways: readonly GatewayConfig[];
   readonly spiffe: SpiffeConfig;

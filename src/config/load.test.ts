@@ -77,6 +77,16 @@ log: { level: debug }
   });
 });
 
+test("caps and the previous encryption key are read, and absent where they are not written", () => {
+  const more = without(/_file: key/, "_file: key, previous_encryption_key_file: key");
+  const found = load(`${more}sessions: { caps: { tokens_per_minute: 600 } }\n`);
+  expect(found).toMatchObject({
+    config: { keys: { previousEncryptionKey: expect.any(String) }, sessions: { caps: { tokensPerMinute: 600 } } },
+  });
+  expect(load(smallest)).not.toHaveProperty("config.sessions.caps");
+  expect(load(smallest)).not.toHaveProperty("config.keys.previousEncryptionKey");
+});
+
 const tenMistakes = `issuer: http://wayleave.example
 trust_domain: Acme
 listen: { address: 0.0.0.0:8700 }
@@ -147,6 +157,16 @@ describe("refused:", () => {
       what: "an encryption key that is too short",
       text: without(/_file: key/, "_file: short"),
       found: ["3:30 invalid_value"],
+    },
+    {
+      what: "a previous encryption key that is too short",
+      text: without(/_file: key/, "_file: key, previous_encryption_key_file: short"),
+      found: ["3:65 invalid_value"],
+    },
+    {
+      what: "a cap of nothing",
+      text: `${smallest}sessions: { caps: { sessions_per_minute: 0 } }\n`,
+      found: ["5:42 invalid_value"],
     },
     {
       what: "an empty secret",

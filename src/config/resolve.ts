@@ -29,8 +29,8 @@ export function resolveConfig(
     dataDir: read.absolute(raw.data ?? "./data"),
     policyPath,
     ...(policySources === undefined ? {} : { policySources }),
-    keys: { encryptionKey: encryptionKey(raw, read) },
-    sessions: { maxMs: ms(raw.sessions?.max ?? "6h"), tokenTtlMs: ms(raw.sessions?.token_ttl ?? "5m") },
+    keys: resolveKeys(raw, read),
+    sessions: resolveSessions(raw.sessions),
     issuers: raw.issuers.map((issuer, at) => resolveIssuer(issuer, raw.issuer, ["issuers", at], read)),
     gateways: (raw.gateways ?? []).map((gateway, at) => resolveGateway(gateway, listen, ["gateways", at], read)),
     spiffe: resolveSpiffe(raw.spiffe, read),
@@ -62,15 +62,34 @@ function resolvePolicy(
   return { policyPath };
 }
 
-function encryptionKey(raw: ConfigFile, read: Reader): string {
-  const key = read.secret(raw.keys, "encryption_key", ["keys"]);
+function resolveKeys(raw: ConfigFile, read: Reader): Config["keys"] {
+  const previous = encryptionKey(raw, "previous_encryption_key", read);
+  return {
+    encryptionKey: encryptionKey(raw, "encryption_key", read),
+    ...(previous === "" ? {} : { previousEncryptionKey: previous }),
+  };
+}
+
+function resolveSessions(raw: ConfigFile["sessions"]): Config["sessions"] {
+  const { sessions_per_minute: sessionsPerMinute, tokens_per_minute: tokensPerMinute } = raw?.caps ?? {};
+  const caps = {
+    ...(sessionsPerMinute === undefined ? {} : { sessionsPerMinute }),
+    ...(tokensPerMinute === undefined ? {} : { tokensPerMinute }),
+  };
+  return {
+    maxMs: ms(raw?.max ?? "6h"),
+    tokenTtlMs: ms(raw?.token_ttl ?? "5m"),
+    ...(Object.keys(caps).length === 0 ? {} : { caps }),
+  };
+}
+
+/** Empty where it is missing, which is said elsewhere. */
+function encryptionKey(raw: ConfigFile, name: "encryption_key" | "previous_encryption_key", read: Reader): string {
+  const key = read.secret(raw.keys, name, ["keys"]);
   if (key === undefined) return "";
   const strict = /^[A-Za-z0-9+/]{43}=$/.test(key);
   if (!strict) {
-    const path: KeyPath = [
-      "keys",
-      raw.keys.encryption_key_file === undefined ? "encryption_key" : "encryption_key_file",
-    ];
+    const path: KeyPath = ["keys", raw.keys[`${name}_file`] === undefined ? name : `${name}_file`];
     read.problem(
       "invalid_value",
       "the encryption key is not 32 bytes in base64",

@@ -105,11 +105,32 @@ const Listen = z.strictObject({
 const Keys = z.strictObject({
   encryption_key_file: secretFile("32 random bytes in base64, which encrypt the private keys at rest"),
   encryption_key: secret("32 random bytes in base64, which encrypt the private keys at rest", "encryption_key_file"),
+  previous_encryption_key_file: secretFile(
+    "the key before `encryption_key`, while it is being replaced: at the start, what it encrypts is encrypted anew",
+  ),
+  previous_encryption_key: secret("the key before `encryption_key`", "previous_encryption_key_file"),
 });
 
 const Sessions = z.strictObject({
   max: duration("Longest stay of one job. Default: 6h.", { atMost: "24h" }).optional(),
   token_ttl: duration("Life of an access token. Default: 5m.", { atMost: "15m" }).optional(),
+  caps: z
+    .strictObject({
+      sessions_per_minute: z
+        .int()
+        .min(1)
+        .describe("Most sessions that one project opens in a minute. Default: no cap.")
+        .optional(),
+      tokens_per_minute: z
+        .int()
+        .min(1)
+        .describe("Most access tokens that one project gets in a minute, renewals included. Default: no cap.")
+        .optional(),
+    })
+    .describe(
+      "How fast one project may be issued; past it, requests are refused with when to try again. Default: none.",
+    )
+    .optional(),
 });
 
 const TrustedDomain = z.strictObject({

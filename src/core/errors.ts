@@ -25,6 +25,11 @@ const table = {
   ci_api_unreachable: { http: 503, oauth: "temporarily_unavailable", exit: 5 },
   refresh_token_invalid: { http: 400, oauth: "invalid_grant", exit: 3 },
   proof_invalid: { http: 400, oauth: "invalid_dpop_proof", exit: 3 },
+  proof_required: { http: 400, oauth: "invalid_dpop_proof", exit: 3 },
+  proof_replayed: { http: 400, oauth: "invalid_dpop_proof", exit: 3 },
+  proof_nonce_required: { http: 401, oauth: "use_dpop_nonce", exit: 3 },
+  proof_nonce_stale: { http: 401, oauth: "use_dpop_nonce", exit: 3 },
+  issuance_capped: { http: 429, oauth: "temporarily_unavailable", exit: 3 },
   session_ended: { http: 400, oauth: "invalid_grant", exit: 3 },
   session_suspended: { http: 400, oauth: "invalid_grant", exit: 3 },
   session_not_found: { http: 404, oauth: "invalid_grant", exit: 4 },
@@ -84,11 +89,14 @@ export const errorCodes = Object.keys(table) as ErrorCode[];
 export class WayleaveError extends Error {
   override readonly name = "WayleaveError";
   readonly code: ErrorCode;
+  /** When the same may be asked again; whole seconds. */
+  readonly retryAfterSeconds?: number;
 
   /** @param detail Shown to the caller: one cause and one fix, and no token, key, SQL or upstream body. */
-  constructor(code: ErrorCode, detail: string, options?: ErrorOptions) {
+  constructor(code: ErrorCode, detail: string, options?: ErrorOptions & { readonly retryAfterSeconds?: number }) {
     super(detail, options); // `cause` is for the log only
     this.code = code;
+    if (options?.retryAfterSeconds !== undefined) this.retryAfterSeconds = options.retryAfterSeconds;
   }
 
   get wire(): (typeof table)[ErrorCode] {

@@ -97,12 +97,29 @@ export interface EventData
   readonly "policy.refused": { readonly problems: number; readonly first: string };
   readonly "key.created": { readonly class: string; readonly kid: string };
   /** Published but not yet signing: gateways may learn it until `usable_at`, ms since the epoch. */
-  readonly "key.prepared": { readonly class: string; readonly kid: string; readonly usable_at: number };
-  readonly "key.activated": { readonly class: string; readonly kid: string; readonly replaces?: string };
+  readonly "key.prepared": {
+    readonly class: string;
+    readonly kid: string;
+    readonly usable_at: number;
+    readonly because?: string;
+  };
+  readonly "key.activated": {
+    readonly class: string;
+    readonly kid: string;
+    readonly replaces?: string;
+    readonly because?: string;
+  };
   /** No longer published: its last token has expired. */
   readonly "key.retired": { readonly class: string; readonly kid: string };
   /** From now on no enforcement point takes it, whatever it signed. */
-  readonly "key.revoked": { readonly class: string; readonly kid: string; readonly by?: string };
+  readonly "key.revoked": {
+    readonly class: string;
+    readonly kid: string;
+    readonly by?: string;
+    readonly because?: string;
+  };
+  /** What was encrypted with the operator's key before is encrypted with the new one. */
+  readonly "keys.rewrapped": { readonly files: readonly string[] };
   /** A certificate of the trust domain's own: a root or an intermediate. Times are ms since the epoch. */
   readonly "ca.created": {
     readonly level: "root" | "intermediate";
@@ -117,6 +134,14 @@ export interface EventData
     readonly detail: string;
     readonly issuer?: string;
     readonly token?: string;
+    readonly from?: string;
+  };
+  /** A refresh token that was not served: stolen, replaced, or without the proof of its session's key. */
+  readonly "refresh.refused": {
+    readonly code: string;
+    readonly detail: string;
+    /** Keyed fingerprint of the presented token. */
+    readonly token: string;
     readonly from?: string;
   };
   /** State: the session, its replay key and its refresh credential. */
@@ -159,6 +184,8 @@ export interface EventData
     readonly audience: readonly string[];
     readonly roles: readonly string[];
     readonly narrowing: Narrowing;
+    /** RFC 7638 thumbprint of the key it is bound to; absent for a bearer token. */
+    readonly jkt?: string;
     readonly expires_at: number;
     /** Keyed fingerprint of the minted token. */
     readonly token: string;

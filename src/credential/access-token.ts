@@ -21,6 +21,8 @@ export interface AccessTokenInput {
   readonly denies: readonly string[];
   /** Version of the policy that gave `roles` and `denies`. */
   readonly policy: string;
+  /** RFC 7638 thumbprint of the key it is bound to; absent: a bearer token. */
+  readonly jkt?: string;
   readonly jti: string;
   readonly now: number;
   /** The caller keeps this at or before the session's hard end. */
@@ -34,6 +36,8 @@ export interface VerifiedAccessToken {
   readonly narrowing: Narrowing;
   /** ms since the epoch. */
   readonly expiresAt: number;
+  /** Set for a token that is good only with a proof by the key of this thumbprint. @see RFC 7800 §3.1 */
+  readonly jkt?: string;
 }
 
 /** `spiffe://<trust domain>/ci/<issuer>/<project id>`: stable, low in cardinality, no personal data. */
@@ -58,6 +62,7 @@ export async function mintAccessToken(keys: KeyRing, input: AccessTokenInput): P
     pol: input.policy,
     ...(input.rolesNarrowed ? { scope: input.roles.join(" ") } : {}),
     ...(identity.kind === "agent" ? { act: { sub: `agent:${identity.job.id}` } } : {}),
+    ...(input.jkt === undefined ? {} : { cnf: { jkt: input.jkt } }),
     job: jobClaim(identity),
   })
     .setProtectedHeader({ alg: "ES256", typ: "at+jwt", kid: keys.kid })
@@ -90,13 +95,14 @@ const Payload = z.object({
   aud: z.array(z.string()).min(1),
   exp: z.number(),
   scope: z.string().optional(),
-  cnf: z.undefined({ error: "a key-bound token sent as Bearer" }).optional(),
+  // Strict: a binding that is not understood must never make a bearer token.
+  cnf: z.strictObject({ jkt: z.string().min(1) }).optional(),
 });
 
 /**
- * The session and narrowing of an access token that this broker signed. Throws `credential_invalid` for anything else,
- * for a key-bound (`cnf`) token sent as Bearer, and for one past its `exp` (no leeway: we are its issuer).
- * Not checked: whether the session still lives, or whether the token was revoked.
+ * The session and narrowing of an access token that this broker signed. Throws `credential_invalid` for anything else, and
+ * for one past its `exp` (no leeway: we are its issuer). Not checked: the proof that a token with `jkt` needs, whether the
+ * session still lives, or whether the token was revoked.
  */
 export async function verifyAccessToken(
   keys: KeyRing,
@@ -117,7 +123,9 @@ export async function verifyAccessToken(
     refuseRevoked(keys, protectedHeader.kid);
     const claims = Payload.parse(payload);
     const roles = claims.scope?.split(" ");
+    const { jkt } = claims.cnf ?? {};
     return {
+      ...(jkt === undefined ? {} : { jkt }),
       jti: claims.jti,
       sessionId: claims.sid,
       narrowing: { targets: claims.aud, ...(roles === undefined ? {} : { roles }) },

@@ -30,7 +30,10 @@ export interface Revocation {
   readonly signing: KeyLife | undefined;
 }
 
-/** The keys of one class: the ring that others use, and the four verbs that change it. One verb at a time. */
+/**
+ * The keys of one class: the ring that others use, and the four verbs that change it. One verb at a time; `because` goes into
+ * its record.
+ */
 export interface KeyChain {
   readonly ring: KeyRing;
   /** Keys in use that the file did not have: it is older than the journal. They were revoked. */
@@ -38,16 +41,16 @@ export interface KeyChain {
   /** Every key, retired and revoked ones too, oldest first. */
   list(): readonly KeyLife[];
   /** Publishes a new key that does not sign yet, or gives the one that is prepared already. */
-  prepare(): Promise<KeyLife>;
+  prepare(because?: string): Promise<KeyLife>;
   /** The prepared key signs from now on. Throws `key_not_ready` before its window is over and where there is none. */
-  activate(): Promise<KeyLife>;
+  activate(because?: string): Promise<KeyLife>;
   /** Takes a key out of the JWKS. Throws `key_not_ready` while it signs or a token of it lives, and `key_not_found`. */
   retire(kid: string): Promise<KeyLife>;
   /**
    * In memory at once, durable when it resolves: nothing that the key signed is accepted again. If it signed, the prepared
    * key takes over, else a new one. Throws `key_not_found`, and `journal_unavailable` where it acts but is not recorded.
    */
-  revoke(kid: string, by: string): Promise<Revocation>;
+  revoke(kid: string, by: string, because?: string): Promise<Revocation>;
   /** What time alone decides, and what failed before: run it every second or so. */
   sweep(): Promise<void>;
 }
@@ -71,8 +74,8 @@ class Chain implements KeyChain {
   readonly #keys = new Map<string, StoredKey>();
   readonly #material = new Map<string, KeyMaterial>();
   readonly #listeners = new Set<() => void>();
-  /** Revoked here, and no record says so yet: by whom. */
-  readonly #unrecorded = new Map<string, string>();
+  /** Revoked here, and no record says so yet: by whom, and why. */
+  readonly #unrecorded = new Map<string, { readonly by: string; readonly because?: string }>();
   #published: readonly JWK[] = [];
   #signing: StoredKey | undefined;
   #staged: StoredKey | undefined;
@@ -97,7 +100,7 @@ class Chain implements KeyChain {
     return [...this.#keys.values()].map(lifeOf).sort((a, b) => a.createdAt - b.createdAt);
   }
 
-  prepare(): Promise<KeyLife> {
+  prepare(because?: string): Promise<KeyLife> {
     return this.#alone(async () => {
       const standby = this.#standby();
       if (standby !== undefined) return lifeOf(standby);
@@ -106,7 +109,7 @@ class Chain implements KeyChain {
       const { windowMs } = this.#options;
       await this.#append([
         { kind: "key.created", data },
-        { kind: "key.prepared", data: { ...data, usable_at: this.#now() + windowMs } },
+        { kind: "key.prepared", data: { ...data, usable_at: this.#now() + windowMs, ...reason(because) } },
       ]);
       const publishedAt = this.#now(); // gateways can see it from here on, however long the record took
       this.#take([{ ...fresh, state: "prepared", publishedAt, usableAt: publishedAt + windowMs }]);
@@ -115,7 +118,7 @@ class Chain implements KeyChain {
     });
   }
 
-  activate(): Promise<KeyLife> {
+  activate(because?: string): Promise<KeyLife> {
     return this.#alone(async () => {
       const standby = this.#standby();
       const { class: keyClass } = this.#options;
@@ -125,7 +128,7 @@ class Chain implements KeyChain {
       // Where nothing signs, a key that some gateway may not know yet is better than none.
       if (this.#signing !== undefined && this.#now() < usableAt)
         throw notReady(`Gateways may not know key ${standby.kid} before ${instant(usableAt)}; activate it then.`);
-      await this.#begin(standby, this.#signing?.kid);
+      await this.#begin(standby, this.#signing?.kid, because);
       await this.#saveOrTell();
       return this.#life(standby.kid);
     });
@@ -144,10 +147,10 @@ class Chain implements KeyChain {
     });
   }
 
-  async revoke(kid: string, by: string): Promise<Revocation> {
+  async revoke(kid: string, by: string, because?: string): Promise<Revocation> {
     const key = this.#get(kid);
     if (key.state !== "revoked") {
-      this.#unrecorded.set(kid, by);
+      this.#unrecorded.set(kid, { by, ...reason(because) });
       this.#take([{ ...key, state: "revoked" }]);
     }
     return this.#alone(async () => {
@@ -182,7 +185,7 @@ class Chain implements KeyChain {
     const { class: keyClass } = this.#options;
     const due = [...this.#unrecorded];
     if (due.length === 0) return;
-    await this.#append(due.map(([kid, by]) => ({ kind: "key.revoked", data: { class: keyClass, kid, by } })));
+    await this.#append(due.map(([kid, who]) => ({ kind: "key.revoked", data: { class: keyClass, kid, ...who } })));
     for (const [kid] of due) this.#unrecorded.delete(kid);
   }
 
@@ -211,8 +214,9 @@ class Chain implements KeyChain {
     await this.#saveOrTell();
   }
 
-  async #begin(key: StoredKey, replaces: string | undefined): Promise<void> {
-    await this.#append([activated(this.#options.class, key.kid, replaces)]);
+  async #begin(key: StoredKey, replaces: string | undefined, because: string | undefined): Promise<void> {
+    const event = activated(this.#options.class, key.kid, replaces);
+    await this.#append([{ ...event, data: { ...event.data, ...reason(because) } }]);
     this.#sign(key);
   }
 
@@ -348,7 +352,13 @@ class Chain implements KeyChain {
   }
 }
 
-function activated(keyClass: KeyClass, kid: string, replaces: string | undefined): AuditEvent {
+function reason(because: string | undefined): { readonly because?: string } {
+  return because === undefined ? {} : { because };
+}
+
+type Activation = Extract<AuditEvent, { readonly kind: "key.activated" }>;
+
+function activated(keyClass: KeyClass, kid: string, replaces: string | undefined): Activation {
   return { kind: "key.activated", data: { class: keyClass, kid, ...(replaces === undefined ? {} : { replaces }) } };
 }
 

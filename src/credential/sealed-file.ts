@@ -33,17 +33,36 @@ export async function readSealed<T>(
   }
 }
 
+const jwe = { keyManagementAlgorithms: ["dir"], contentEncryptionAlgorithms: ["A256GCM"] };
+
 async function unseal(sealed: string, typ: string, key: Uint8Array): Promise<unknown> {
-  const { plaintext, protectedHeader } = await compactDecrypt(sealed.trim(), key, {
-    keyManagementAlgorithms: ["dir"],
-    contentEncryptionAlgorithms: ["A256GCM"],
-  });
+  const { plaintext, protectedHeader } = await compactDecrypt(sealed.trim(), key, jwe);
   if (protectedHeader.typ !== typ) throw new TypeError("another file");
   try {
     return JSON.parse(new TextDecoder().decode(plaintext));
   } catch {
     throw new TypeError("not JSON"); // the parser's own words would quote what was decrypted
   }
+}
+
+/**
+ * Encrypts a sealed file with another key, its content and purpose unchanged; false where it is so already. Afterwards it is
+ * durable; where it throws `key_unavailable` or the machine stops, it is as it was.
+ */
+export async function rewrapSealed(path: string, key: Uint8Array, previous: Uint8Array): Promise<boolean> {
+  const sealed = (await readFile(path, "utf8")).trim();
+  const open = (by: Uint8Array) => compactDecrypt(sealed, by, jwe).catch(() => undefined);
+  if ((await open(key)) !== undefined) return false;
+  const opened = await open(previous);
+  const typ = opened?.protectedHeader.typ;
+  if (opened === undefined || typ === undefined) {
+    throw new WayleaveError(
+      "key_unavailable",
+      `Cannot decrypt ${path} with keys.encryption_key, nor with keys.previous_encryption_key: give the key it was written with as the previous one.`,
+    );
+  }
+  await writeSealed(path, typ, key, new TextDecoder().decode(opened.plaintext));
+  return true;
 }
 
 /** Afterwards all of it is durable; where it throws `key_unavailable` or the machine stops, all or nothing of it is. */

@@ -118,6 +118,7 @@ export function point(
     revoked: () => false,
     assertion: async () => (typeof verdict === "function" ? verdict() : verdict),
     token: () => (typeof verdict === "function" ? verdict() : verdict),
+    prove: async () => "proof_invalid",
     subject: () => "spiffe://acme.example/ci/gitlab/1042",
     passesOn: () => false,
     fingerprint: () => "fp_x",

@@ -9,7 +9,8 @@ import type { CompiledTarget, Policy } from "../policy/policy.ts";
 import { decisionEvent, type Finding } from "./decision-record.ts";
 import { keepUntil } from "./keep.ts";
 import type { Limits } from "./limits.ts";
-import { bearerOf } from "./question-text.ts";
+import { outageAnswer } from "./outage-answer.ts";
+import * as caller from "./request-credential.ts";
 import { refusedAt, routeOf, unidentified } from "./route-finding.ts";
 
 /** What a gateway dialect extracted from one question. Everything here was sent by an authenticated gateway. */
@@ -20,6 +21,8 @@ export interface Question {
   readonly operation: Operation;
   /** The `Authorization` value the client sent; undefined when there was none. */
   readonly authorization: string | undefined;
+  /** The client's `DPoP` header: the proof that goes with a token bound to a key. */
+  readonly proof?: string;
   /**
    * Set by a gateway behind another: the value of the client's `Txn-Token`, empty where there was none. The caller is then
    * known by this assertion alone; `authorization` is left to the upstream.
@@ -89,6 +92,8 @@ export interface StandingPoint extends DecisionPoint {
 interface TokenMeaning extends Holder {
   /** ms since the epoch. Absent: nothing of it may be kept. */
   readonly expiresAt?: number;
+  /** Thumbprint of the key that the token is bound to. */
+  readonly jkt?: string;
   /** Of an assertion: whether it was made for just this request. */
   names?(question: Question): boolean;
 }
@@ -106,6 +111,8 @@ export interface DecisionPointDeps {
   token(bearer: string, now: number): TokenVerdict | Promise<TokenVerdict>;
   /** The meaning of an assertion, for gateways behind others; never `foreign`. */
   assertion(token: string, now: number): Promise<TokenVerdict>;
+  /** Why the request's proof is none by the key of this thumbprint, for this request and token; undefined: it is one. */
+  prove(question: Question, token: string, jkt: string, now: number): Promise<ProofProblem | undefined>;
   subject(view: SessionView): string;
   /** Keyed fingerprint of a refused token that claims to be ours. */
   fingerprint(token: string): string;
@@ -119,6 +126,8 @@ export interface DecisionPointDeps {
   mintAssertion(question: Question, view: SessionView, rule: string, transaction: string, now: number): Promise<string>;
 }
 
+export type ProofProblem = "proof_invalid" | "proof_replayed";
+
 export type TokenVerdict =
   | { readonly state: "valid"; readonly token: TokenMeaning }
   | { readonly state: "expired"; readonly token: TokenMeaning }
@@ -126,18 +135,6 @@ export type TokenVerdict =
   | { readonly state: "foreign" };
 
 const foreign: TokenVerdict = { state: "foreign" };
-
-/** The reasons that mean: the credential is the problem, get another one (HTTP 401). */
-const credentialReasons: ReadonlySet<ReasonCode> = new Set([
-  "no_credential",
-  "credential_invalid",
-  "credential_expired",
-  "credential_revoked",
-  "proof_required",
-  "session_ended",
-  "session_suspended",
-  "session_unknown",
-] satisfies ReasonCode[]);
 
 /** Longest time a gateway may keep an answer, seconds. */
 const cacheSeconds = 2;
@@ -154,12 +151,15 @@ export function createDecisionPoint(deps: DecisionPointDeps): StandingPoint {
       const sent = question.traceparent ?? "";
       const traceparent = traceparentPattern.test(sent) ? sent : deps.newTraceparent();
       try {
-        const bearer = question.assertion === undefined ? bearerOf(question.authorization) : question.assertion;
-        const verdict = ask(deps, question, bearer, now);
-        if (!(verdict instanceof Promise)) return settle(deps, { question, bearer, verdict, now }, traceparent);
-        return verdict
-          .then((known) => settle(deps, { question, bearer, verdict: known, now }, traceparent))
-          .catch((error: unknown) => outage(question, traceparent, error));
+        const credential = caller.credentialOf(question);
+        const verdict = ask(deps, question, credential, now);
+        const asked = { question, credential, now };
+        const judged =
+          verdict instanceof Promise
+            ? verdict.then((known) => weigh(deps, { ...asked, verdict: known }, traceparent))
+            : weigh(deps, { ...asked, verdict }, traceparent);
+        if (!(judged instanceof Promise)) return judged;
+        return judged.catch((error: unknown) => outage(question, traceparent, error));
       } catch (error) {
         return outage(question, traceparent, error);
       }
@@ -172,7 +172,7 @@ function refusedNow(deps: DecisionPointDeps, question: Question & { readonly adm
   try {
     const target = deps.policy().targets.get(question.target);
     const verdict: TokenVerdict = { state: "valid", token: question.admitted };
-    const asked: Case = { question, bearer: undefined, verdict, now: deps.clock.now() };
+    const asked: Case = { question, credential: caller.noCredential, verdict, now: deps.clock.now() };
     const { outcome, reason } = target === undefined ? unknownTarget : judge(deps, asked, target);
     return outcome === "deny" ? reason : undefined;
   } catch (error) {
@@ -184,20 +184,34 @@ function refusedNow(deps: DecisionPointDeps, question: Question & { readonly adm
 function ask(
   deps: DecisionPointDeps,
   { assertion, admitted }: Question,
-  bearer: string | undefined,
+  { token }: caller.Credential,
   now: number,
 ): TokenVerdict | Promise<TokenVerdict> {
   if (admitted !== undefined) return { state: "valid", token: admitted };
-  if (bearer === undefined || bearer === "") return foreign;
-  return assertion === undefined ? deps.token(bearer, now) : deps.assertion(bearer, now);
+  if (token === "") return foreign;
+  return assertion === undefined ? deps.token(token, now) : deps.assertion(token, now);
+}
+
+/** As `settle`, once it is known whether who sent the token may use it. */
+function weigh(deps: DecisionPointDeps, asked: Case, traceparent: string): Answer | Promise<Answer> {
+  const { question, credential, verdict, now } = asked;
+  if (verdict.state !== "valid" || caller.provenBefore(question)) return settle(deps, asked, traceparent);
+  const { jkt } = verdict.token;
+  const misused = caller.misuse(credential, jkt);
+  if (misused !== undefined) return settle(deps, { ...asked, unproven: misused }, traceparent);
+  if (jkt === undefined) return settle(deps, asked, traceparent);
+  const proven = deps.prove(question, credential.token, jkt, now);
+  return proven.then((unproven) => settle(deps, unproven ? { ...asked, unproven } : asked, traceparent));
 }
 
 /** One question and what is known before policy is asked. */
 interface Case {
   readonly question: Question;
-  readonly bearer: string | undefined;
+  readonly credential: caller.Credential;
   readonly verdict: TokenVerdict;
   readonly now: number;
+  /** Why the token is of no use to who sent it. */
+  readonly unproven?: ReasonCode;
 }
 
 function settle(deps: DecisionPointDeps, asked: Case, traceparent: string): Answer | Promise<Answer> {
@@ -225,6 +239,7 @@ function keptUntil(deps: DecisionPointDeps, { question, verdict, now }: Case, fi
   const { view, decision, outcome } = finding;
   const keepMs = deps.keepMs?.(question.gateway, question.target) ?? 0;
   if (keepMs === 0 || view === undefined || !("token" in verdict)) return undefined;
+  if (verdict.token.jkt !== undefined) return undefined; // each proof is good once
   return keepUntil({
     keepMs,
     allowed: outcome === "allow",
@@ -263,21 +278,25 @@ async function finish(
 const unknownTarget: Finding = { reason: "target_unknown", outcome: "deny", ours: false };
 
 function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Finding {
-  const { question, bearer, verdict } = asked;
+  const { question, credential, verdict } = asked;
   const ours = verdict.state !== "foreign";
   if (question.ambiguity !== undefined) {
     // What can be read in two ways is of no route.
     return { reason: "ambiguous_request", outcome: target.mode === "observe" ? "would_deny" : "deny", ours };
   }
   const refused = (reason: ReasonCode) => ({ reason, ours, ...refusedAt(routeOf(deps.policy(), question), reason) });
-  if (verdict.state === "foreign") return unidentified(deps.policy(), question, bearer !== undefined && bearer !== "");
-  if (verdict.state === "ours") return { ...refused("credential_invalid"), token: deps.fingerprint(bearer ?? "") };
+  if (verdict.state === "foreign") return unidentified(deps.policy(), question, credential.token !== "");
+  const presented = () => ({ token: deps.fingerprint(credential.token) });
+  if (verdict.state === "ours") return { ...refused("credential_invalid"), ...presented() };
   const session = deps.session(verdict.token.sessionId);
-  if (session === undefined) return { ...refused("session_unknown"), token: deps.fingerprint(bearer ?? "") };
+  if (session === undefined) return { ...refused("session_unknown"), ...presented() };
   const { view } = session;
   const own = deps.policy().targetFor(question.target, view.identity);
-  const unusable = unusableReason(deps, verdict, question, own ?? target);
-  if (unusable !== undefined) return { ...refused(unusable), view };
+  const unusable = caller.unusableReason(verdict, asked, deps.revoked, (own ?? target).proof);
+  if (unusable !== undefined) {
+    // A token in hands that cannot prove the key may be a stolen one: it can be traced.
+    return { ...refused(unusable), view, ...(caller.proofReasons.has(unusable) ? presented() : {}) };
+  }
   const { narrowing } = verdict.token;
   const decision = deps.policy().decide(
     {
@@ -287,7 +306,7 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
       operation: question.operation,
       facts: session.facts,
       gateway: question.gateway,
-      ...(question.assertion === undefined && question.admitted === undefined ? {} : { counted: true }),
+      ...(caller.provenBefore(question) ? { counted: true } : {}),
       now: asked.now,
     },
     deps.limits,
@@ -295,20 +314,6 @@ function judge(deps: DecisionPointDeps, asked: Case, target: CompiledTarget): Fi
   const outcome = outcomeOf(decision);
   const known = own === undefined ? {} : { target: own };
   return { reason: decision.reason, outcome, ours, view, decision, holder: verdict.token, ...known };
-}
-
-function unusableReason(
-  deps: DecisionPointDeps,
-  verdict: Extract<TokenVerdict, { token: unknown }>,
-  question: Question,
-  target: CompiledTarget,
-): ReasonCode | undefined {
-  if (verdict.state === "expired") return "credential_expired";
-  if (verdict.token.names?.(question) === false) return "credential_invalid";
-  if (deps.revoked(verdict.token.jti)) return "credential_revoked";
-  // The gateway in front has seen the proof, or this one has when it let the request through.
-  const proven = question.assertion !== undefined || question.admitted !== undefined;
-  return target.proof === "required" && !proven ? "proof_required" : undefined;
 }
 
 function toAnswer(
@@ -323,7 +328,12 @@ function toAnswer(
   const { operation } = question;
   const readOnly = operation.kind === "http" && (operation.method === "GET" || operation.method === "HEAD");
   const behind = question.assertion !== undefined;
-  const cacheable = finding.outcome === "allow" && decision?.unconditional === true && readOnly && !behind;
+  const cacheable =
+    finding.outcome === "allow" &&
+    decision?.unconditional === true &&
+    readOnly &&
+    !behind &&
+    question.proof === undefined;
   return {
     outcome: finding.outcome,
     reason: finding.reason,
@@ -331,7 +341,7 @@ function toAnswer(
     traceparent,
     cacheSeconds: cacheable ? cacheSeconds : 0,
     consumesAuthorization: finding.ours && !behind,
-    unauthenticated: credentialReasons.has(finding.reason),
+    unauthenticated: caller.credentialReasons.has(finding.reason),
     ...(kept === undefined ? undefined : { keepUntil: kept }),
     ...(decision === undefined ? {} : { decision }),
     ...(decision?.rule === undefined ? {} : { rule: decision.rule }),
@@ -346,27 +356,4 @@ function toAnswer(
 function whoOf(deps: DecisionPointDeps, view: SessionView) {
   const { project, job } = view.identity;
   return { subject: deps.subject(view), session: view.id, job: `${project.path}#${job.id}` };
-}
-
-/** Nothing can be decided or recorded. Observed targets go on: they were promised not to be stopped. */
-function outageAnswer(deps: DecisionPointDeps, question: Question, traceparent: string, error: unknown): Answer {
-  deps.onFault(error);
-  const observed = isObserved(deps, question.target);
-  return {
-    outcome: observed ? "would_deny" : "deny",
-    reason: "outage",
-    record: "",
-    traceparent,
-    cacheSeconds: 0,
-    consumesAuthorization: !observed && question.assertion === undefined,
-    unauthenticated: false,
-  };
-}
-
-function isObserved(deps: DecisionPointDeps, target: string): boolean {
-  try {
-    return deps.policy().targets.get(target)?.mode === "observe";
-  } catch {
-    return false;
-  }
 }

@@ -9,8 +9,13 @@ export function createRefusalRecords(deps: {
   readonly clock: Clock;
   /** Must not throw. */
   note(event: AuditEvent): void;
-}): (detail: string, code?: string) => void {
+}): (detail: string, code?: string, gateway?: string) => void {
   const flood = createRefusalFlood(deps.clock, recordedPerMinute);
-  return (detail, code = "gateway_unauthenticated") =>
-    flood((more) => deps.note({ kind: "gateway.refused", data: { code, detail: `${detail}${more}` } }));
+  return (detail, code = "gateway_unauthenticated", gateway) =>
+    flood((more) =>
+      deps.note({
+        kind: "gateway.refused",
+        data: { code, detail: `${detail}${more}`, ...(gateway === undefined ? {} : { gateway }) },
+      }),
+    );
 }

@@ -39,6 +39,11 @@ const steps: Readonly<Record<ReasonCode, string>> = {
   credential_expired: "renew it with wayleave token, or call through the listener of wayleave exec, which renews",
   credential_revoked: "get a new one with wayleave token, if the session still lives",
   proof_required: "call through wayleave exec, which holds the key; a bearer token is not enough for this target",
+  proof_invalid:
+    "call through wayleave exec, or make the proof for this method, URL and token, with a clock that is right",
+  proof_replayed: "make a new proof for each request, also for a retry",
+  bound_as_bearer:
+    "send it as Authorization: DPoP … with a proof by the job's key; whoever lacks the key cannot use it",
   session_ended: "start a new job; nothing of this one works any more",
   session_suspended: "wait for the heartbeat of wayleave exec to come back, and try again; after 5 silent min it ends",
   session_unknown: "exchange the job's token again: wayleave exec, or wayleave token",

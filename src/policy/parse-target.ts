@@ -73,7 +73,7 @@ function reportKinds(name: string, value: Target, source: Source, path: Path, re
 /** Settings that only requests with a path and headers can honour. */
 function refuseForKind(kind: TargetKind, value: Target, source: Source, path: Path, reading: Reading): void {
   if (kind === "http" || kind === "mesh") return;
-  for (const key of ["routes", "assertion"] as const) {
+  for (const key of ["routes", "assertion", "proof"] as const) {
     if (value[key] === undefined || value[key] === "off") continue;
     const message = `${kind} targets have no ${key}`;
     reading.findings.error("setting_not_for_kind", placeOfKey(source, [...path, key]), message, {

@@ -4,17 +4,26 @@ import type { Dialect } from "../api/authz.ts";
 import type { EvaluationDeps } from "../api/authzen.ts";
 import type { Config, GatewayConfig } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
+import { WayleaveError } from "../core/errors.ts";
 import type { Recorder } from "../core/record.ts";
 import { gatewaySpiffeId } from "../core/spiffe-id.ts";
 import { subjectOf, verifyAccessToken } from "../credential/access-token.ts";
 import { mintAssertion, pathHash, verifyAssertion } from "../credential/assertion.ts";
+import { createProofVerifier } from "../credential/proof.ts";
 import { createTokenCache } from "../credential/token-cache.ts";
-import { createDecisionPoint, type StandingPoint, type TokenVerdict } from "../gateway/decision-point.ts";
+import {
+  type DecisionPointDeps,
+  createDecisionPoint,
+  type DecisionPointDeps,
+  type StandingPoint,
+  type TokenVerdict,
+} from "../gateway/decision-point.ts";
 import { createEnvoyCheck } from "../gateway/envoy/check.ts";
 import { createGatewayGuard, secretHash } from "../gateway/gateway-guard.ts";
 import { keepSecondsAt } from "../gateway/keep.ts";
 import { createLimits } from "../gateway/limits.ts";
 import { createNginxDialect } from "../gateway/nginx/dialect.ts";
+import { namesOperation } from "../gateway/proof-url.ts";
 import type { GrpcMethods } from "../grpc/method.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { SessionTable } from "../session/table.ts";
@@ -41,7 +50,7 @@ export function connectGateways(deps: {
   /** A gateway asked. */
   onAsked(gateway: string): void;
   /** A question was not decided. */
-  onRefused(detail: string, reason: string): void;
+  onRefused(detail: string, reason: string, gateway?: string): void;
   onFault(error: unknown): void;
 }): GatewayServices {
   const { config, clock, keys, table } = deps;
@@ -62,6 +71,7 @@ export function connectGateways(deps: {
         ? found.then((later) => verdict(later, bearer, config.issuer))
         : verdict(found, bearer, config.issuer);
     },
+    prove: proveRequests(clock.now()),
     assertion: (token, now) => assertionVerdict(deps, token, now),
     subject: (view) => subjectOf(config.trustDomain, view.identity),
     fingerprint: keys.fingerprint,
@@ -69,25 +79,7 @@ export function connectGateways(deps: {
     passesOn: passesOn(config),
     keepMs: keepMs(config, deps.policy),
     onFault: deps.onFault,
-    mintAssertion: (question, view, rule, transaction, now) => {
-      const { operation } = question;
-      return mintAssertion(keys.assertion, {
-        issuerUrl: config.issuer,
-        trustDomain: config.trustDomain,
-        subject: subjectOf(config.trustDomain, view.identity),
-        sessionId: view.id,
-        transaction,
-        role: rule,
-        denies: deps.policy().deniesFor(view.identity, [question.target]),
-        policy: deps.policy().versionFor(view.identity),
-        gateway: question.gateway,
-        target: question.target,
-        method: operation.kind === "http" ? operation.method : "",
-        path: operation.kind === "http" ? operation.path : "",
-        now,
-        hardEndAt: view.hardEndAt,
-      });
-    },
+    mintAssertion: assertionMinter(deps),
   });
   const decisionPoint: StandingPoint = {
     answer(question) {
@@ -96,7 +88,8 @@ export function connectGateways(deps: {
     },
     refusedNow: decisions.refusedNow,
   };
-  const onRefused = (refusal: { reason: string; detail: string }) => deps.onRefused(refusal.detail, refusal.reason);
+  const onRefused = ({ reason, detail, gateway }: { reason: string; detail: string; gateway?: string }) =>
+    deps.onRefused(detail, reason, gateway);
   const nginx = createNginxDialect({ decisionPoint, gateways: askers(config, "nginx"), onRefused });
   const envoy = createEnvoyCheck({
     decisionPoint,
@@ -110,6 +103,33 @@ export function connectGateways(deps: {
   const guard = createGatewayGuard(asking.map((gateway) => ({ ...askerOf(gateway), targets: gateway.targets })));
   const evaluation = { decisionPoint, guard, onRefused };
   return { decisionPoint, limits, evaluation, dialects: { nginx, "envoy/": envoy.http }, grpc: envoy.grpc };
+}
+
+/** Signs who is calling, as the one request was decided. */
+function assertionMinter({ config, keys, policy }: {
+  readonly config: Config;
+  readonly keys: BrokerKeys;
+  policy(): Policy;
+}): DecisionPointDeps["mintAssertion"] {
+  return (question, view, rule, transaction, now) => {
+      const { operation } = question;
+      return mintAssertion(keys.assertion, {
+        issuerUrl: config.issuer,
+        trustDomain: config.trustDomain,
+        subject: subjectOf(config.trustDomain, view.identity),
+        sessionId: view.id,
+        transaction,
+        role: rule,
+        denies: policy().deniesFor(view.identity, [question.target]),
+        policy: policy().versionFor(view.identity),
+        gateway: question.gateway,
+        target: question.target,
+        method: operation.kind === "http" ? operation.method : "",
+        path: operation.kind === "http" ? operation.path : "",
+        now,
+        hardEndAt: view.hardEndAt,
+      });
+    };
 }
 
 /** Gateways of a kind as they prove themselves, with the SPIFFE IDs of those in front. */
@@ -172,6 +192,31 @@ async function assertionVerdict(
         operation.method === method &&
         pathHash(operation.path) === pathSha256,
     },
+  };
+}
+
+/** Far more proofs than jobs make in the two minutes that one could be used again. */
+const maxProofs = 400_000;
+
+/**
+ * Proofs that went with requests, as gateways quote them. They carry no nonce, since no gateway could hand one out; those made
+ * before this process are refused, which may have been used before another.
+ */
+function proveRequests(since: number): DecisionPointDeps["prove"] {
+  const proofs = createProofVerifier({ since, capacity: maxProofs });
+  return async ({ proof = "", operation }, token, jkt, now) => {
+    const method = operation.kind === "http" ? operation.method : "";
+    const request = { method, url: (htu: string) => namesOperation(htu, operation), token };
+    const refuseOthers = (thumbprint: string): void => {
+      if (thumbprint !== jkt) throw new WayleaveError("proof_invalid", "The proof is by another key than the token's.");
+    };
+    try {
+      await proofs.verify(proof, request, now, refuseOthers);
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof WayleaveError)) throw error;
+      return error.code === "proof_replayed" ? "proof_replayed" : "proof_invalid";
+    }
   };
 }
 

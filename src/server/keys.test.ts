@@ -126,3 +126,21 @@ test("another operator key stops the start, and nothing is replaced", async () =
   const other = { ...of, keys: { encryptionKey: Buffer.alloc(32, 8).toString("base64") } };
   await expect(opened(other)).rejects.toMatchObject({ code: "key_unavailable" });
 });
+
+test("a new operator key with the one before it takes over all that is there, and nothing that is out becomes invalid", async () => {
+  const of = config([nginx]);
+  const { keys: before } = await opened(of);
+  const next = Buffer.alloc(32, 8).toString("base64");
+  const both = { ...of, keys: { encryptionKey: next, previousEncryptionKey: of.keys.encryptionKey } };
+  const { keys: during, told } = await opened(both);
+  expect(told[0]).toEqual({ kind: "keys.rewrapped", data: { files: during.rewrapped } });
+  expect(during.rewrapped).toEqual(["access-token.jwe", "assertion.jwe", "jwt-svid.jwe", "secrets.jwe"]);
+  const { keys: after, told: nothing } = await opened({ ...of, keys: { encryptionKey: next } });
+  expect(nothing.filter(({ kind }) => kind === "keys.rewrapped")).toEqual([]);
+  for (const keys of [during, after]) {
+    expect(keys.accessToken.kid).toBe(before.accessToken.kid);
+    expect(keys.fingerprint("token")).toBe(before.fingerprint("token"));
+    expect(keys.refreshToken("ses_a", 1)).toBe(before.refreshToken("ses_a", 1));
+  }
+  await expect(opened(of)).rejects.toMatchObject({ code: "key_unavailable" });
+});

@@ -15,8 +15,10 @@ import { bundleRefreshSeconds, type KeyWindows, keyWindows } from "../credential
 import type { KeyRing } from "../credential/keys.ts";
 import { natsKeyFile } from "../credential/nats-key-file.ts";
 import { type NatsKeys, openNatsKeys } from "../credential/nats-keys.ts";
+import { rewrapKeys } from "../credential/rewrap.ts";
+import { type EncryptionKeys, openSecretRoot } from "../credential/secret-root.ts";
 
-/** Everything the broker signs or derives with, from the operator's key. */
+/** Everything the broker signs or derives with, opened by the operator's key. */
 export interface BrokerKeys {
   readonly accessToken: KeyRing;
   readonly assertion: KeyRing;
@@ -26,6 +28,10 @@ export interface BrokerKeys {
   /** The verbs, by class. */
   readonly chains: Readonly<Record<Exclude<KeyClass, "nats">, KeyChain>> & { readonly nats?: KeyChain };
   readonly windows: Readonly<Record<KeyClass, KeyWindows>>;
+  /** 32 bytes that other secrets are derived from. */
+  readonly root: Uint8Array;
+  /** Files that this start encrypted with the operator's new key. */
+  readonly rewrapped: readonly string[];
   fingerprint(token: string): string;
   /** The refresh token of a session and generation: derived, so that a retry gets the same one, also after a restart. */
   refreshToken(sessionId: string, generation: number): string;
@@ -44,8 +50,16 @@ export interface KeyJournal {
 /** Throws `key_unavailable`. */
 export async function openBrokerKeys(config: Config, journal: KeyJournal): Promise<BrokerKeys> {
   const { recorder, history, clock, onFault } = journal;
-  const operatorKey = Buffer.from(config.keys.encryptionKey, "base64");
+  const { encryptionKey, previousEncryptionKey } = config.keys;
+  const operatorKey = Buffer.from(encryptionKey, "base64");
+  const encryption: EncryptionKeys = {
+    key: operatorKey,
+    ...(previousEncryptionKey === undefined ? {} : { previous: Buffer.from(previousEncryptionKey, "base64") }),
+  };
   const dir = join(config.dataDir, "keys");
+  const rewrapped = await rewrapKeys(dir, encryption);
+  if (rewrapped.length > 0) await recorder.append([{ kind: "keys.rewrapped", data: { files: rewrapped } }]);
+  const root = await openSecretRoot(dir, encryption, (bytes) => randomBytes(bytes));
   const windows = windowsOf(config);
   const lives = tokenLives(config);
   const file = (keyClass: KeyClass) => keyFile(dir, keyClass, operatorKey);
@@ -73,8 +87,8 @@ export async function openBrokerKeys(config: Config, journal: KeyJournal): Promi
         random: (bytes) => randomBytes(bytes),
       })
     : undefined;
-  const marks = fingerprintKey(operatorKey);
-  const refreshKey = new Uint8Array(hkdfSync("sha256", operatorKey, "", "wayleave refresh token v1", 32));
+  const marks = fingerprintKey(root);
+  const refreshKey = new Uint8Array(hkdfSync("sha256", root, "", "wayleave refresh token v1", 32));
   return {
     accessToken: chains["access-token"].ring,
     assertion: chains.assertion.ring,
@@ -82,6 +96,8 @@ export async function openBrokerKeys(config: Config, journal: KeyJournal): Promi
     chains: nats === undefined ? chains : { ...chains, nats: nats.chain },
     ...(nats === undefined ? {} : { nats }),
     windows,
+    root,
+    rewrapped,
     fingerprint: (token) => fingerprint(marks, token),
     refreshToken: (sessionId, generation) =>
       `wlr_${createHmac("sha256", refreshKey).update(`${sessionId} ${generation}`).digest("base64url")}`,

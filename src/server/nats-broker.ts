@@ -35,7 +35,7 @@ export interface NatsDeps {
   readonly recorder: Recorder;
   readonly records: RecordReader;
   readonly table: SessionTable;
-  readonly keys: Pick<BrokerKeys, "fingerprint">;
+  readonly keys: Pick<BrokerKeys, "fingerprint" | "root">;
   readonly natsKeys: NatsKeys;
   readonly policies: PolicySource;
   policy(): ReturnType<NatsAuthorityDeps["policy"]> & Pick<Policy, "natsRightsNow">;

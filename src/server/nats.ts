@@ -70,10 +70,9 @@ interface Running {
 /** Opens nothing that listens; the servers are tried at once, and for ever. */
 export function connectNats(deps: NatsDeps): NatsServices {
   const { config, keys, natsKeys } = deps;
-  const operatorKey = Buffer.from(config.keys.encryptionKey, "base64");
   const secrets = {
-    passwords: createNatsPasswords(operatorKey),
-    creds: createNatsCreds(operatorKey, (bytes) => randomBytes(bytes)),
+    passwords: createNatsPasswords(keys.root),
+    creds: createNatsCreds(keys.root, (bytes) => randomBytes(bytes)),
   };
   const ports = new Map<string, number>();
   // Several gateways may have the same servers behind them: each system account hears of every connection there.

@@ -2,12 +2,15 @@ import { randomBytes } from "node:crypto";
 import { decodeProtectedHeader } from "jose";
 import type { Config } from "../config/config.ts";
 import type { Clock } from "../core/clock.ts";
+import type { JobIdentity } from "../core/identity.ts";
 import type { Recorder } from "../core/record.ts";
 import { mintAccessToken } from "../credential/access-token.ts";
 import { istioTokenTtlMs } from "../gateway/istio/settings.ts";
 import { withExplaining } from "../policy/condition.ts";
+import type { Policy } from "../policy/policy.ts";
 import { createExchange } from "../session/exchange.ts";
 import { createFactReader } from "../session/facts.ts";
+import { createIssuanceCaps } from "../session/issuance-caps.ts";
 import { createLeases } from "../session/lease.ts";
 import { createLifecycle } from "../session/lifecycle.ts";
 import type { PolicyAccess, SessionTimings } from "../session/ports.ts";
@@ -42,7 +45,7 @@ export function connectSessions(deps: {
   readonly keys: BrokerKeys;
   readonly issuers: readonly ConnectedIssuer[];
   readonly verify: Parameters<typeof createExchange>[0]["verify"];
-  policy(): PolicyAccess;
+  policy(): Policy;
   readonly causeOf: Parameters<typeof createExchange>[0]["causeOf"];
 }): SessionServices {
   const { config, keys, table, clock, timings, recorder } = deps;
@@ -60,6 +63,9 @@ export function connectSessions(deps: {
     random: (bytes: number) => randomBytes(bytes),
     policy,
     longestLifeMs: longestLifeMs(config),
+    caps: createIssuanceCaps(clock, config.sessions.caps ?? {}),
+    needsProof: (target: string, identity: JobIdentity) =>
+      deps.policy().targetFor(target, identity)?.proof === "required",
     fingerprint: keys.fingerprint,
     refreshToken: keys.refreshToken,
     mint: async (input: Omit<Parameters<typeof mintAccessToken>[1], "issuerUrl" | "trustDomain">) => {

@@ -11,10 +11,11 @@ import type { Clock } from "../core/clock.ts";
 import { WayleaveError } from "../core/errors.ts";
 import { type AuditRecord, type Recorder, recordJob } from "../core/record.ts";
 import { verifyAccessToken } from "../credential/access-token.ts";
-import type { ProofVerifier } from "../credential/proof.ts";
+import { isProofRefusal, type ProofVerifier } from "../credential/proof.ts";
 import type { Limits } from "../gateway/limits.ts";
 import { canOperation } from "../policy/can.ts";
 import { refusalLines } from "../policy/refusal.ts";
+import { sha256 } from "../session/issue.ts";
 import type { SessionTimings } from "../session/ports.ts";
 import { checkRefreshToken, endedOwner } from "../session/refresh.ts";
 import { refusedLeewayMs } from "../session/refused.ts";
@@ -92,6 +93,7 @@ function tokenDeps(deps: SurfaceDeps): TokenRouteDeps {
     exchange: sessions.exchange,
     refresh: sessions.refresh,
     note: (event) => recorder.note(event),
+    ownerOf: (token) => deps.table.byRefreshHash(sha256(token)),
     fingerprint: keys.fingerprint,
     runner: deps.runner,
     revoke: (token, jkt) => revoke(deps, token, jkt),
@@ -133,7 +135,7 @@ async function revoke(deps: SurfaceDeps, token: string, jkt: string | undefined)
 
 /** RFC 7009 §2.2: an invalid token is no error. A missing proof is one. */
 function ignoreUnknown(error: unknown): undefined {
-  if (error instanceof WayleaveError && error.code !== "proof_invalid" && error.wire.http < 500) return undefined;
+  if (error instanceof WayleaveError && !isProofRefusal(error) && error.wire.http < 500) return undefined;
   throw error;
 }
 
@@ -152,7 +154,13 @@ function sessionDeps(deps: SurfaceDeps): SessionRouteDeps {
     beatSeconds: timings.beatMs / 1000,
     byRefreshToken: async (token, jkt, options) => {
       const ended = options?.evenEnded === true ? endedOwner(table, token, jkt) : undefined;
-      return ended ?? (await checkRefreshToken({ table, lifecycle: sessions.lifecycle, clock }, token, jkt)).session;
+      if (ended !== undefined) return ended;
+      try {
+        return (await checkRefreshToken({ table, lifecycle: sessions.lifecycle, clock }, token, jkt)).session;
+      } catch (error) {
+        noteStolen(deps, error, token);
+        throw error;
+      }
     },
     find: (id) => table.find(id),
     beat: sessions.leases.beat,
@@ -163,6 +171,15 @@ function sessionDeps(deps: SurfaceDeps): SessionRouteDeps {
     record: (id) => deps.records.get(id),
     explain: (record) => explain(deps, record),
   };
+}
+
+/** A session's own refresh token without its key, or one that is nobody's, is what a thief presents. */
+function noteStolen({ recorder, keys, table }: SurfaceDeps, error: unknown, token: string): void {
+  if (!(error instanceof WayleaveError) || error.code === "session_ended") return;
+  const owner = table.byRefreshHash(sha256(token));
+  if (owner === undefined) return; // anybody can make one up
+  const data = { code: error.code, detail: error.message, token: keys.fingerprint(token) };
+  recorder.note({ kind: "refresh.refused", session: owner.id, job: recordJob(owner.identity), data });
 }
 
 function summary(deps: SurfaceDeps, session: Session) {

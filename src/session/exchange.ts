@@ -187,7 +187,9 @@ async function issueAgain(
   first: readonly AuditEvent[],
 ): Promise<Issued> {
   const renewal = first[0]?.kind === "session.renewed" ? first[0].data.hard_end_at : session.view.hardEndAt;
-  const plan = await planCredential(deps, session.id, session.identity, renewal, request.narrowing, deps.clock.now());
+  const { id: sessionId, identity, jkt } = session;
+  const holder = { sessionId, identity, hardEndAt: renewal, jkt };
+  const plan = await planCredential(deps, holder, request.narrowing, deps.clock.now());
   const next = nextRefresh(deps, session);
   const ids = await deps.lifecycle.record([...first, ...next.events, { ...plan.event, ...traced(request) }]);
   refuseEnded(session);
@@ -202,7 +204,8 @@ async function open(
 ): Promise<Issued> {
   const planned = await planOpening(deps, request, subject, identity);
   const { id, hardEndAt } = planned;
-  const plan = await planCredential(deps, id, identity, hardEndAt, request.narrowing, planned.now);
+  const holder = { sessionId: id, identity, hardEndAt, jkt: request.jkt };
+  const plan = await planCredential(deps, holder, request.narrowing, planned.now);
   const bound = {
     ...(request.jkt === undefined ? {} : { jkt: request.jkt }),
     ...(request.idempotencyKey === undefined ? {} : { idempotency_hash: sha256(request.idempotencyKey) }),

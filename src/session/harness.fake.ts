@@ -5,6 +5,7 @@ import { encodeNumber } from "../core/ids.ts";
 import type { AuditEvent, AuditRecord, Recorder } from "../core/record.ts";
 import { createExchange, type ExchangeRequest } from "./exchange.ts";
 import { createFactReader } from "./facts.ts";
+import { createIssuanceCaps, type IssuanceCapsOptions } from "./issuance-caps.ts";
 import { createLeases } from "./lease.ts";
 import { createLifecycle } from "./lifecycle.ts";
 import { defaultTimings, type IssuerAccess, type PolicyAccess, type VerifiedSubject } from "./ports.ts";
@@ -76,6 +77,7 @@ export function harness(
     claimFacts?: IssuerAccess["claimFacts"];
     renewable?: boolean;
     facts?: readonly string[];
+    caps?: IssuanceCapsOptions;
   } = {},
 ) {
   const clock = new ManualClock();
@@ -117,6 +119,8 @@ export function harness(
     fingerprint: (token: string) => `fp_${token.length}`,
     policy: () => policy,
     longestLifeMs: (targets: readonly string[]) => (targets.includes("mesh") ? 20_000 : Number.POSITIVE_INFINITY),
+    caps: createIssuanceCaps(clock, options.caps ?? {}),
+    needsProof: (target: string) => target === "vaulted",
     refreshToken: (id: string, generation: number) => `wlr_${id}_${generation}`,
   };
   const verify = async (token: string): Promise<VerifiedSubject> => {

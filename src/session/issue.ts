@@ -4,6 +4,7 @@ import type { JobIdentity } from "../core/identity.ts";
 import { encodeBase32 } from "../core/ids.ts";
 import { type AuditEvent, recordJob } from "../core/record.ts";
 import type { Narrowing, SessionView } from "../core/session.ts";
+import type { IssuanceCaps } from "./issuance-caps.ts";
 import type { MintAccessToken, PolicyAccess, SessionTimings } from "./ports.ts";
 import type { Session } from "./table.ts";
 
@@ -17,6 +18,10 @@ export interface Issued {
   readonly session: SessionView;
   /** Record of the exchange or refresh. */
   readonly record: string;
+  /** The access token is bound to the session's key, and is good only with a proof made by it. */
+  readonly bound: boolean;
+  /** Asked for as well, but wanting a bound token: one for these alone is. */
+  readonly proofTargets: readonly string[];
 }
 
 export interface Issuing {
@@ -25,34 +30,52 @@ export interface Issuing {
   readonly mint: MintAccessToken;
   /** Keyed fingerprint of a token, for records. */
   fingerprint(token: string): string;
+  readonly caps: IssuanceCaps;
   policy(): PolicyAccess;
   /** Longest life of an access token for these targets, ms: gateways that hear of an end late want them short. */
   longestLifeMs(targets: readonly string[]): number;
+  /** Whether a target takes only tokens that are bound to a key, by the policy that decides for this job. */
+  needsProof(target: string, identity: JobIdentity): boolean;
   /** The refresh token of a session and generation: derived, so that a retry can be given the same one again. */
   refreshToken(sessionId: string, generation: number): string;
 }
+
+/** Whom a credential is for. */
+export interface Holder {
+  readonly sessionId: string;
+  readonly identity: JobIdentity;
+  readonly hardEndAt: number;
+  /** Thumbprint of the key the session is bound to. */
+  readonly jkt: string | undefined;
+}
+
+/** What is minted, before the session it belongs to is asked once more. */
+export type Minted = Pick<Issued, "accessToken" | "expiresAt" | "targets" | "roles" | "bound" | "proofTargets">;
 
 const maxTargets = 50;
 
 /**
  * A signed access token and its record, which the caller must make durable before handing the token out. Lives until
- * the earliest of the configured time, the shortest `ttl` of its roles and the session's hard end.
+ * the earliest of the configured time, the shortest `ttl` of its roles and the session's hard end. A token is bound to the
+ * session's key where all that it is for want that, and else bearer, for those alone that do not.
  *
- * Throws `invalid_target` / `invalid_scope` where the narrowing asks for what the session does not have, and
- * `no_role` where policy grants it nothing any more.
+ * Throws `invalid_target` / `invalid_scope` where the narrowing asks for what the session does not have, `no_role` where
+ * policy grants it nothing any more, `issuance_capped` where its project has enough, and `proof_required` where a session without a key asks for a bound token.
  */
 export async function planCredential(
   deps: Issuing,
-  sessionId: string,
-  identity: JobIdentity,
-  hardEndAt: number,
+  { sessionId, identity, hardEndAt, jkt }: Holder,
   narrowing: Narrowing,
   now: number,
-): Promise<{ issued: Pick<Issued, "accessToken" | "expiresAt" | "targets" | "roles">; event: AuditEvent }> {
+): Promise<{ issued: Minted; event: AuditEvent }> {
   const policy = deps.policy();
   const matched = policy.rolesFor(identity);
   const roles = narrowRoles(matched, narrowing.roles);
-  const targets = narrowTargets(roles, narrowing.targets);
+  const { targets, proofTargets, boundTo } = splitByProof(
+    (name) => deps.needsProof(name, identity),
+    narrowTargets(roles, narrowing.targets),
+    jkt,
+  );
   const longest = Math.min(deps.timings.tokenTtlMs, deps.longestLifeMs(targets));
   const ttlMs = Math.min(longest, ...roles.map((role) => (role.ttlSeconds ?? Infinity) * 1000));
   // Whole seconds, rounded down, as `exp` is.
@@ -60,6 +83,7 @@ export async function planCredential(
   if (expiresAt <= now) {
     throw new WayleaveError("session_ended", `Session ${sessionId} is at its hard end; there is nothing left to mint.`);
   }
+  deps.caps.token(identity);
   const jti = encodeBase32(deps.random(15));
   const roleIds = roles.map((role) => role.id);
   const { token, kid } = await deps.mint({
@@ -71,6 +95,7 @@ export async function planCredential(
     denies: policy.deniesFor(identity, targets),
     policy: policy.versionFor(identity),
     jti,
+    ...boundTo,
     now,
     expiresAt,
   });
@@ -85,11 +110,33 @@ export async function planCredential(
       audience: targets,
       roles: roleIds,
       narrowing,
+      ...boundTo,
       expires_at: expiresAt,
       token: deps.fingerprint(token),
     },
   };
-  return { issued: { accessToken: token, expiresAt, targets, roles: roleIds }, event };
+  const bound = boundTo.jkt !== undefined;
+  return { issued: { accessToken: token, expiresAt, targets, roles: roleIds, bound, proofTargets }, event };
+}
+
+/** One token is never for both kinds of targets: bearer wherever it may be, so that nothing that needs no key asks for one. */
+function splitByProof(
+  needsProof: (target: string) => boolean,
+  asked: readonly string[],
+  jkt: string | undefined,
+): {
+  readonly targets: readonly string[];
+  readonly proofTargets: readonly string[];
+  readonly boundTo: { jkt?: string };
+} {
+  const proofTargets = asked.filter(needsProof);
+  const bearer = asked.filter((name) => !proofTargets.includes(name));
+  if (bearer.length > 0) return { targets: bearer, proofTargets, boundTo: {} };
+  if (jkt !== undefined) return { targets: proofTargets, proofTargets: [], boundTo: { jkt } };
+  throw new WayleaveError(
+    "proof_required",
+    `Target ${proofTargets[0]} takes only tokens that are bound to a key, and no DPoP proof came with the exchange; use \`wayleave exec\`, which holds one.`,
+  );
 }
 
 type Role = ReturnType<PolicyAccess["rolesFor"]>[number];

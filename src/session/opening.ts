@@ -10,7 +10,7 @@ import type { IssuerAccess, PolicyAccess, VerifiedSubject } from "./ports.ts";
 import type { Session, SessionTable } from "./table.ts";
 
 /** What it takes to open a session, whoever asks. */
-export interface OpeningDeps extends Pick<Issuing, "timings" | "random" | "fingerprint" | "refreshToken"> {
+export interface OpeningDeps extends Pick<Issuing, "timings" | "random" | "fingerprint" | "refreshToken" | "caps"> {
   readonly table: SessionTable;
   readonly lifecycle: Lifecycle;
   readonly clock: Clock;
@@ -97,6 +97,7 @@ export async function planOpening(
         "Add a selector that matches this job to a role's `for`.",
     );
   }
+  deps.caps.session(identity);
   const facts = await deps.readFacts(identity);
   const now = deps.clock.now();
   const id = sessionId(deps.random(10));

@@ -56,6 +56,8 @@ export type MintAccessToken = (input: {
   readonly rolesNarrowed: boolean;
   readonly denies: readonly string[];
   readonly policy: string;
+  /** Thumbprint of the key that the token is bound to; absent: a bearer token. */
+  readonly jkt?: string;
   readonly jti: string;
   readonly now: number;
   readonly expiresAt: number;

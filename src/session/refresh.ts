@@ -29,8 +29,8 @@ export interface RefreshCheck {
 }
 
 /**
- * Finds and judges a refresh token: `refresh_token_invalid`, `proof_invalid` without the bound key's proof,
- * `session_ended`. An old generation that comes back ends its session (`refresh_reused`).
+ * Finds and judges a refresh token: `refresh_token_invalid`, `proof_required` without a proof and `proof_invalid` with that of
+ * another key than the bound one, `session_ended`. An old generation that comes back ends its session (`refresh_reused`).
  *
  * @see RFC 9700 §4.14.2
  */
@@ -47,9 +47,7 @@ export async function checkRefreshToken(
       "No session has this refresh token; exchange the job's token again.",
     );
   }
-  if (session.jkt !== undefined && session.jkt !== jkt) {
-    throw new WayleaveError("proof_invalid", "This session is bound to a key; send a DPoP proof made with it.");
-  }
+  refuseOtherKey(session, jkt);
   refuseEnded(session);
   if (hash === session.refresh.hash) return { session, repeated: false };
   const inTime = deps.clock.now() - session.refresh.rotatedAt <= graceMs;
@@ -58,6 +56,16 @@ export async function checkRefreshToken(
   throw new WayleaveError(
     "refresh_token_invalid",
     `A refresh token that had been replaced was used again, so session ${session.id} was ended.`,
+  );
+}
+
+function refuseOtherKey({ jkt: bound }: Session, proven: string | undefined): void {
+  if (bound === undefined || bound === proven) return;
+  if (proven === undefined)
+    throw new WayleaveError("proof_required", "This session is bound to a key; send a DPoP proof made with it.");
+  throw new WayleaveError(
+    "proof_invalid",
+    "The DPoP proof was made with another key than the session is bound to; whoever has only the token cannot use it.",
   );
 }
 
@@ -84,9 +92,7 @@ export function createRefresh(deps: RefreshDeps): (request: RefreshRequest) => P
     }
     const plan = await planCredential(
       deps,
-      session.id,
-      session.identity,
-      session.view.hardEndAt,
+      { sessionId: session.id, identity: session.identity, hardEndAt: session.view.hardEndAt, jkt: session.jkt },
       request.narrowing,
       deps.clock.now(),
     );

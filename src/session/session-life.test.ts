@@ -45,7 +45,7 @@ describe("refresh", () => {
     const { refreshToken } = await h.exchange("token:1:1", { jkt: "A" });
     expect((await h.refresh({ refreshToken, narrowing: {}, jkt: "A" })).refreshToken).toBe(refreshToken);
     expect(await code(h.refresh({ refreshToken, narrowing: {}, jkt: "B" }))).toBe("proof_invalid");
-    expect(await code(h.refresh({ refreshToken, narrowing: {}, jkt: undefined }))).toBe("proof_invalid");
+    expect(await code(h.refresh({ refreshToken, narrowing: {}, jkt: undefined }))).toBe("proof_required");
   });
 
   test("two refreshes at once give two generations, never one twice", async () => {

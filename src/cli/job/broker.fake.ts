@@ -27,6 +27,10 @@ export interface FakeBroker {
   deny(summary: DecisionSummary): void;
   /** Seconds access tokens live. */
   tokenSeconds: number;
+  /** What proofs must carry; a request whose proof does not is refused and not among those seen. */
+  nonce: string;
+  /** What the job may reach that takes only tokens bound to its key. */
+  proofTargets: readonly ListedTarget[];
   /** What the job may reach. */
   targets: readonly ListedTarget[];
   ended: boolean;
@@ -62,7 +66,13 @@ export async function fakeBroker(): Promise<FakeBroker> {
     const path = new URL(request.url ?? "/", url).pathname;
     const method = request.method ?? "";
     const form = new URLSearchParams(body);
-    const presented = request.headers.authorization?.replace("Bearer ", "") ?? form.get("refresh_token") ?? undefined;
+    if (typeof request.headers.dpop === "string" && nonceOf(request.headers.dpop) !== broker.nonce) {
+      const { status, body: refusal } = oauth(400, "proof_nonce_required", "Make it again with the nonce.");
+      response.writeHead(status, { "content-type": "application/json", "dpop-nonce": broker.nonce });
+      response.end(JSON.stringify(refusal));
+      return;
+    }
+    const presented = request.headers.authorization?.replace("Bearer ", "");
     const jkt = proofKey(request.headers.dpop, { method, url: url + path, presented }, proofs);
     const seen: Seen = { method, path, form, body, headers: request.headers, jkt };
     broker.seen.push(seen);
@@ -118,7 +128,7 @@ export async function fakeBroker(): Promise<FakeBroker> {
       if (!again) return oauth(400, "subject_token_replayed", `This token was first used by ${fakeSession}.`);
     }
     bound = { jkt, idempotencyKey };
-    return tokens();
+    return tokens(form);
   }
 
   function refresh({ form, jkt }: Seen): Answer {
@@ -128,13 +138,17 @@ export async function fakeBroker(): Promise<FakeBroker> {
       return oauth(400, "refresh_token_invalid", "No such refresh token.");
     if (bound?.jkt !== undefined && bound.jkt !== jkt) return oauth(400, "proof_invalid", "Another key.");
     if (bound?.jkt === undefined) generation += 1;
-    return tokens();
+    return tokens(form);
   }
 
   const refreshToken = (): string => `wlr_${generation}`;
 
-  function tokens(): Answer {
+  function tokens(form: URLSearchParams): Answer {
     minted += 1;
+    const asked = (each: ListedTarget) => !form.has("audience") || form.getAll("audience").includes(each.name);
+    const targets = broker.targets.filter(asked);
+    const proofTargets = broker.proofTargets.filter(asked);
+    const bearer = targets.length > 0 || proofTargets.length === 0;
     const job = { project_path: "acme/shop", name: "release", job_id: "7712" };
     const payload = Buffer.from(JSON.stringify({ job })).toString("base64url");
     return {
@@ -142,14 +156,15 @@ export async function fakeBroker(): Promise<FakeBroker> {
       body: {
         access_token: `eyJhbGciOiJub25lIn0.${payload}.signature${minted}`,
         issued_token_type: "urn:ietf:params:oauth:token-type:access_token",
-        token_type: "Bearer",
+        token_type: bearer ? "Bearer" : "DPoP",
         expires_in: broker.tokenSeconds,
         scope: "read-billing release",
         refresh_token: refreshToken(),
         session_id: fakeSession,
         session_expires_at: "2099-01-01T10:30:00.000Z",
         record: "rec_000000000001",
-        targets: broker.targets,
+        targets: bearer ? broker.targets : proofTargets,
+        ...(bearer && proofTargets.length > 0 ? { proof_targets: proofTargets } : {}),
       },
     };
   }
@@ -178,6 +193,8 @@ export async function fakeBroker(): Promise<FakeBroker> {
       waiting.clear();
     },
     tokenSeconds: 300,
+    nonce: "nonce-1",
+    proofTargets: [],
     targets: [{ name: "billing", kind: "http", hosts: ["billing.internal"] }],
     ended: false,
     suspended: false,
@@ -239,6 +256,10 @@ function proofKey(
   used.add(claims.jti);
   const { crv, kty, x, y } = head.jwk;
   return createHash("sha256").update(JSON.stringify({ crv, kty, x, y })).digest("base64url");
+}
+
+function nonceOf(dpop: string): string | undefined {
+  return (decode(dpop.split(".")[1] ?? "") as { nonce?: string }).nonce;
 }
 
 function decode(part: string): unknown {

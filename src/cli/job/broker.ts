@@ -66,6 +66,10 @@ interface Call {
   readonly path: string;
   readonly query?: string;
   readonly headers: Readonly<Record<string, string>>;
+  /** Whose proof goes along. */
+  readonly key?: ProofKey;
+  /** The token that the proof names. */
+  readonly presented?: string | undefined;
   readonly body?: string;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
@@ -73,7 +77,8 @@ interface Call {
 
 /**
  * The broker, as a job talks to it. Refusals are thrown with the broker's own code; no answer, a broken answer and a fault
- * are `broker_unreachable` or the broker's fault code, all of exit status 5. Nothing is retried here.
+ * are `broker_unreachable` or the broker's fault code, all of exit status 5. Nothing is retried here but a request whose proof
+ * the broker wants with its nonce of now (RFC 9449 §8).
  */
 export class Broker {
   readonly url: string;
@@ -81,6 +86,8 @@ export class Broker {
   readonly #now: () => number;
   readonly #trace: string;
   readonly #runnerSvid: string | undefined;
+  /** What the broker's last answer said that proofs must carry. */
+  #nonce: string | undefined;
 
   constructor({ url, ca, now, trace, runnerSvid }: BrokerOptions) {
     this.url = url;
@@ -113,13 +120,13 @@ export class Broker {
             client_assertion: this.#runnerSvid,
           }),
     });
-    return this.#token(form, targets, key, undefined, { "idempotency-key": idempotencyKey });
+    return this.#token(form, targets, key, { "idempotency-key": idempotencyKey });
   }
 
   /** RFC 6749 §6: another access token of the same session. */
   refresh(refreshToken: string, key: ProofKey, targets: readonly string[]): Promise<TokenResponse> {
     const form = new URLSearchParams({ grant_type: "refresh_token", refresh_token: refreshToken });
-    return this.#token(form, targets, key, refreshToken, {});
+    return this.#token(form, targets, key, {});
   }
 
   beat(caller: Caller, lease: string, signal?: AbortSignal): Promise<LeaseResponse> {
@@ -210,16 +217,15 @@ export class Broker {
     form: URLSearchParams,
     targets: readonly string[],
     key: ProofKey,
-    presented: string | undefined,
     headers: Readonly<Record<string, string>>,
   ): Promise<TokenResponse> {
     for (const target of targets) form.append("audience", target);
     const path = "/oauth2/token";
-    const proof = key.proof("POST", this.url + path, this.#now(), presented);
     return this.#call<TokenResponse>({
       method: "POST",
       path,
-      headers: { "content-type": "application/x-www-form-urlencoded", dpop: proof, ...headers },
+      headers: { "content-type": "application/x-www-form-urlencoded", ...headers },
+      key,
       body: form.toString(),
       timeoutMs: 15_000,
     });
@@ -238,7 +244,6 @@ export class Broker {
   ): Promise<T> {
     const { key, refreshToken, sessionId } = caller;
     const headers = {
-      dpop: key.proof(method, this.url + path, this.#now(), refreshToken),
       ...(refreshToken === undefined ? { "wayleave-session": sessionId } : { authorization: `Bearer ${refreshToken}` }),
       ...(more.body === undefined ? {} : { "content-type": "application/json" }),
     };
@@ -246,6 +251,8 @@ export class Broker {
       method,
       path,
       headers,
+      key,
+      presented: refreshToken,
       timeoutMs: more.timeoutMs ?? 10_000,
       signal: more.signal,
       ...(more.query === undefined ? {} : { query: more.query }),
@@ -254,38 +261,57 @@ export class Broker {
   }
 
   async #call<T>(call: Call): Promise<T> {
+    const before = this.#nonce;
+    const answer = await this.#send(call);
+    const again = call.key !== undefined && wantsNonce(answer) && this.#nonce !== before;
+    const { status, text } = again ? await this.#send(call) : answer;
+    return readAnswer<T>(this.url, status, text);
+  }
+
+  #proof({ key, method, path, presented }: Call): Readonly<Record<string, string>> {
+    if (key === undefined) return {};
+    const url = this.url + path;
+    return { dpop: key.proof({ method, url, nowMs: this.#now(), token: presented, nonce: this.#nonce }) };
+  }
+
+  async #send(call: Call): Promise<Answer> {
     const span = crypto.randomUUID().replaceAll("-", "").slice(0, 16);
     const timeout = AbortSignal.timeout(call.timeoutMs);
     const options: Omit<Dispatcher.RequestOptions, "origin" | "path"> & { dispatcher: Agent } = {
       dispatcher: this.#agent,
       method: call.method,
-      headers: { ...call.headers, traceparent: `00-${this.#trace}-${span}-01` },
+      headers: { ...call.headers, ...this.#proof(call), traceparent: `00-${this.#trace}-${span}-01` },
       signal: call.signal === undefined ? timeout : AbortSignal.any([timeout, call.signal]),
       ...(call.body === undefined ? {} : { body: call.body }),
     };
-    let status: number;
-    let text: string;
     try {
       const query = call.query === undefined ? "" : `?${call.query}`;
       const response = await request(`${this.url}${call.path}${query}`, options);
-      status = response.statusCode;
-      text = await response.body.text();
+      const { "dpop-nonce": nonce } = response.headers;
+      if (typeof nonce === "string") this.#nonce = nonce;
+      return { status: response.statusCode, text: await response.body.text() };
     } catch (cause) {
       const detail = `The broker at ${this.url} did not answer (${reasonOf(cause)}). Check the address, the network and that \`wayleave serve\` runs.`;
       throw new WayleaveError("broker_unreachable", detail, { cause });
     }
-    return readAnswer<T>(this.url, status, text);
   }
+}
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+const nonceCodes: ReadonlySet<unknown> = new Set(["proof_nonce_required", "proof_nonce_stale"] satisfies ErrorCode[]);
+
+/** Whether the answer only asks for the proof again, with the nonce that came with it. */
+function wantsNonce({ status, text }: Answer): boolean {
+  return (status === 400 || status === 401) && nonceCodes.has(parsed(text)?.code);
 }
 
 function readAnswer<T>(url: string, status: number, text: string): T {
   if (status === 204) return undefined as T;
-  let body: Partial<OAuthErrorResponse & ProblemResponse> | undefined;
-  try {
-    body = JSON.parse(text) as typeof body;
-  } catch {
-    body = undefined; // a proxy's page, or half an answer
-  }
+  const body = parsed(text);
   if (status >= 200 && status < 300 && body !== undefined) return body as T;
   const code = errorCodes.find((known) => known === body?.code);
   const detail = body?.error_description ?? body?.detail;
@@ -301,6 +327,15 @@ function readAnswer<T>(url: string, status: number, text: string): T {
     "broker_unreachable",
     `${url} answered HTTP ${status} without a usable body. Retry, or see its log.`,
   );
+}
+
+/** Undefined for a proxy's page, or half an answer. */
+function parsed(text: string): Partial<OAuthErrorResponse & ProblemResponse> | undefined {
+  try {
+    return JSON.parse(text) as Partial<OAuthErrorResponse & ProblemResponse>;
+  } catch {
+    return undefined;
+  }
 }
 
 /** A fault inside the broker is no refusal: to a job it is an outage. */

@@ -2,7 +2,8 @@ import { join } from "node:path";
 import type { WayleaveError } from "../../core/errors.ts";
 import type { CommandIo } from "../command-io.ts";
 import { painter } from "../terminal.ts";
-import { type Access, keepAccess } from "./access.ts";
+import { keepAccess } from "./access.ts";
+import { bearerCredential, boundCredential, type Credential, keepBoundAccess } from "./credential.ts";
 import { beat } from "./heartbeat.ts";
 import type { JobSession } from "./job-session.ts";
 import { type JobSvids, jobSvids } from "./job-svids.ts";
@@ -35,9 +36,10 @@ export async function execInSession(
 ): Promise<number> {
   const { broker, caller, folder } = session;
   io.stderr.write(`${openedLine(io, session.token, session.opened)}\n`);
-  const nats = await askedNatsVariables(broker, caller, session.token.targets, options.targets);
-  const routes = targetRoutes(io, session.token.targets, options.targets);
-  const forwarded = forwardRoutes(io, session.token.targets, options.forwards, options.targets);
+  const { targets, proof_targets: proofTargets = [] } = session.token;
+  const nats = await askedNatsVariables(broker, caller, targets, options.targets);
+  const routes = targetRoutes(io, [...targets, ...proofTargets], options.targets);
+  const forwarded = forwardRoutes(io, targets, options.forwards, options.targets);
   const tokenFile = `token-${options.lease}`;
   const svids = jobSvids(io, broker, caller);
   const workload = await openWorkloadSocket(io, { folder: folder.path, lease: options.lease, source: svids.source });
@@ -46,16 +48,25 @@ export async function execInSession(
     say(error);
     if (isOver(error)) svids.end(error);
   };
+  // A token bound to the key is of no use to a command, which has none.
+  const bearer = session.token.token_type === "Bearer";
   const access = keepAccess(io, {
     first: session.token,
     renew: session.renew,
-    onToken: (token) => writePrivate(join(folder.path, tokenFile), token.access_token),
-    onRefused: (error) => note(error),
+    onToken: (token) => {
+      if (bearer) writePrivate(join(folder.path, tokenFile), token.access_token);
+    },
+    onRefused: note,
   });
+  const boundAccess = bearer ? await keepBoundAccess(io, session, note) : access;
+  const credential = (route: TargetRoute) =>
+    bearer && !proofTargets.some(({ name }) => name === route.name)
+      ? bearerCredential(access)
+      : boundCredential(io, boundAccess ?? access, caller.key, route);
   const heartbeat = beat(io, broker, caller, options.lease, note);
   const refusals = new Refusals(io, session);
   const listeners = await Promise.all(
-    routes.map((route) => open(io, session, options, { route, access, refusals, svids })),
+    routes.map((route) => open(io, session, options, { route, credential: credential(route), refusals, svids })),
   );
   let forwards: readonly Forward[] = [];
   let status = 1;
@@ -66,10 +77,10 @@ export async function execInSession(
     status = await command({
       ...io.env,
       WAYLEAVE_SESSION: caller.sessionId,
-      WAYLEAVE_TOKEN_FILE: join(folder.path, tokenFile),
+      ...(bearer ? { WAYLEAVE_TOKEN_FILE: join(folder.path, tokenFile) } : {}),
       ...(workload === undefined ? {} : { SPIFFE_ENDPOINT_SOCKET: workload.url }),
       ...nats,
-      ...(options.tokenInEnv ? { WAYLEAVE_TOKEN: session.token.access_token } : {}),
+      ...(options.tokenInEnv && bearer ? { WAYLEAVE_TOKEN: session.token.access_token } : {}),
       ...Object.fromEntries(routes.map(({ variable }, at) => [`WAYLEAVE_${variable}_URL`, listeners[at]?.url])),
       ...Object.fromEntries(
         forwarded.map(({ variable }, at) => [`WAYLEAVE_${variable}_ADDRESS`, forwards[at]?.address]),
@@ -77,6 +88,7 @@ export async function execInSession(
     });
   } finally {
     access.stop();
+    boundAccess?.stop();
     await refusals.finish(status !== 0);
     await heartbeat.release();
     await Promise.all([workload?.close(), ...[...listeners, ...forwards].map((open) => open.close())]);
@@ -110,7 +122,7 @@ async function endSession(io: CommandIo, { broker, caller, folder, token }: JobS
 /** What one listener is given. */
 interface Around {
   readonly route: TargetRoute;
-  readonly access: Access;
+  readonly credential: Credential;
   readonly refusals: Refusals;
   readonly svids: JobSvids;
 }
@@ -119,13 +131,13 @@ function open(
   io: CommandIo,
   { trace }: JobSession,
   { ca }: ExecOptions,
-  { route, access, refusals, svids }: Around,
+  { route, credential, refusals, svids }: Around,
 ): Promise<Listener> {
   return listenForTarget({
     route,
     ca,
     trace,
-    token: access.current,
+    credential,
     svids: svids.source,
     onRefusal: (record, request) => refusals.seen(record, request),
     onImpostor: (detail) => io.stderr.write(`wayleave: ${painter(io, io.stderr)("red", "not sent")}  ${detail}\n`),

@@ -29,6 +29,8 @@ export interface JobSession {
   readonly token: TokenResponse;
   /** Another access token, by refresh, or by a fresh identity token where the session's end comes near and the CI gives one. */
   renew(): Promise<TokenResponse>;
+  /** An access token of the session for other targets than those it was asked for. */
+  renewFor(targets: readonly string[]): Promise<TokenResponse>;
 }
 
 /** Sessions whose end is nearer than this are renewed with a fresh identity token, where the CI gives one. */
@@ -172,6 +174,7 @@ function live(io: CommandIo, options: SessionOptions, ground: Ground, token: Tok
       }
       return refreshed(broker, caller, options);
     },
+    renewFor: (targets) => refreshed(broker, caller, { ...options, targets }),
   };
 }
 

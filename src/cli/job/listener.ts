@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { pipeline } from "node:stream/promises";
 import { type Dispatcher, Pool } from "undici";
 import { asWayleaveError } from "../../core/errors.ts";
+import type { Credential } from "./credential.ts";
 import type { RefusedRequest } from "./refusals.ts";
 import type { SvidSource } from "./svid-source.ts";
 import type { TargetRoute } from "./target-address.ts";
@@ -18,8 +19,8 @@ export interface ListenerOptions {
   readonly route: TargetRoute;
   readonly ca: readonly string[] | undefined;
   readonly trace: string;
-  /** A good access token. Throws when there is none. */
-  token(): Promise<string>;
+  /** A good access token, with its proof where it needs one. Throws when there is none. */
+  readonly credential: Credential;
   /** The job's SVIDs and bundles; asked where the target is a service of the mesh. */
   svids(): Promise<Pick<SvidSource, "x509">>;
   /** Who answers is not the service that the target names. */
@@ -63,14 +64,14 @@ export async function listenForTarget(options: ListenerOptions): Promise<Listene
       answer(response, 403, detail);
       return;
     }
-    const token = await options.token();
+    const path = raw.slice(secret.length).replace(/^(?!\/)/, "/");
+    const credential = await options.credential({ method, path });
     const aborted = new AbortController();
     response.once("close", () => aborted.abort());
-    const path = raw.slice(secret.length).replace(/^(?!\/)/, "/");
     const upstream = await gateway.request({
       method: method as Dispatcher.HttpMethod,
       path,
-      headers: requestHeaders(request.headers, route.host, token, options.trace),
+      headers: requestHeaders(request.headers, route.host, credential, options.trace),
       body: hasBody(request.headers) ? request : null,
       signal: aborted.signal,
       responseHeaders: "raw",
@@ -157,17 +158,24 @@ const hopByHop = new Set([
   "expect",
 ]);
 
-function requestHeaders(given: IncomingHttpHeaders, host: string, token: string, trace: string): string[] {
+/** Set by the listener, or not at all. */
+const ownHeaders: ReadonlySet<string> = new Set(["host", "authorization", "dpop"]);
+
+function requestHeaders(
+  given: IncomingHttpHeaders,
+  host: string,
+  credential: Awaited<ReturnType<Credential>>,
+  trace: string,
+): string[] {
   const named = new Set(
     (given.connection ?? "")
       .toLowerCase()
       .split(",")
       .map((name) => name.trim()),
   );
-  const headers = ["host", host, "authorization", `Bearer ${token}`];
+  const headers = ["host", host, ...credential.flat()];
   for (const [name, value] of Object.entries(given)) {
-    if (value === undefined || name === "host" || name === "authorization" || hopByHop.has(name) || named.has(name))
-      continue;
+    if (value === undefined || ownHeaders.has(name) || hopByHop.has(name) || named.has(name)) continue;
     for (const each of Array.isArray(value) ? value : [value]) headers.push(name, each);
   }
   if (given.traceparent === undefined) headers.push("traceparent", `00-${trace}-${randomBytes(8).toString("hex")}-01`);

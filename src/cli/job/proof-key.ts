@@ -8,12 +8,24 @@ import {
   sign,
 } from "node:crypto";
 
+/** What a proof is for. */
+export interface ProofRequest {
+  readonly method: string;
+  /** As its receiver knows it, without query. */
+  readonly url: string;
+  readonly nowMs: number;
+  /** The token that goes with it. */
+  readonly token?: string | undefined;
+  /** What the receiver last handed out. */
+  readonly nonce?: string | undefined;
+}
+
 /** The key a session is bound to, made in the job. It never leaves the 0600 handle. */
 export interface ProofKey {
   /** Private JWK, for the handle only. */
   readonly jwk: JsonWebKey;
-  /** A DPoP proof for one request. `url` is the broker's public URL and the path, without query. @see RFC 9449 §4.2 */
-  proof(method: string, url: string, nowMs: number, presentedToken?: string): string;
+  /** A DPoP proof for one request. @see RFC 9449 §4.2 */
+  proof(request: ProofRequest): string;
 }
 
 export function createProofKey(): ProofKey {
@@ -32,15 +44,14 @@ function proofKey(key: KeyObject): ProofKey {
   const header = encode({ typ: "dpop+jwt", alg: "ES256", jwk: { kty, crv, x, y } });
   return {
     jwk,
-    proof(method, url, nowMs, presentedToken) {
+    proof({ method, url, nowMs, token, nonce }) {
       const claims = {
         jti: randomBytes(16).toString("base64url"),
         htm: method,
         htu: url,
         iat: Math.floor(nowMs / 1000),
-        ...(presentedToken === undefined
-          ? {}
-          : { ath: createHash("sha256").update(presentedToken).digest("base64url") }),
+        ...(token === undefined ? {} : { ath: createHash("sha256").update(token).digest("base64url") }),
+        ...(nonce === undefined ? {} : { nonce }),
       };
       const input = `${header}.${encode(claims)}`;
       const signature = sign("sha256", Buffer.from(input), { key, dsaEncoding: "ieee-p1363" });

@@ -75,7 +75,7 @@ async function ask(port: number, options: { spiffeId?: string; believes?: readon
     },
     ca: undefined,
     trace: "0".repeat(32),
-    token: async () => "the-jobs-token",
+    credential: async () => [["authorization", "Bearer the-jobs-token"]],
     svids: async () => ({ x509: held }),
     onImpostor: (detail) => said.push(detail),
     onRefusal: () => undefined,

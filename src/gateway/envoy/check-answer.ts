@@ -119,7 +119,7 @@ function removals(set: number): readonly string[] {
   if (set & 2) kept.add("x-wayleave-role");
   if (set & 4) kept.add("txn-token");
   const names = strippedNames.filter((name) => !kept.has(name));
-  if (set & 8) names.push("authorization");
+  if (set & 8) names.push("authorization", "dpop");
   removalsBySet.set(set, names);
   return names;
 }

@@ -62,13 +62,14 @@ function admit({ gateway, target, principal }: Asked): Refusal | undefined {
 }
 
 function questionOf({ gateway, target, request }: Asked): Question {
-  const { ambiguity, traceparent } = request;
+  const { ambiguity, proof, traceparent } = request;
   return {
     gateway: gateway.name,
     target,
     operation: request.operation,
     authorization: request.authorization,
     ...(gateway.peers.length === 0 ? undefined : { assertion: request.assertion ?? "" }),
+    ...(proof === undefined ? undefined : { proof }),
     ...(ambiguity === undefined ? undefined : { ambiguity }),
     ...(traceparent === undefined ? undefined : { traceparent }),
   };

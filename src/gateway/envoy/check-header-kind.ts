@@ -11,16 +11,17 @@ export const kind = {
   upgrade: 5,
   host: 6,
   contentType: 7,
+  proof: 8,
   /** Says what a proxy in front saw; ambiguous when repeated. */
-  forwarded: 8,
+  forwarded: 9,
   /** Ours, or changes the request's own method or URL: must not go on, and ambiguous when repeated. */
-  stripped: 9,
+  stripped: 10,
   /** A look-alike of those: must not go on. */
-  twin: 10,
+  twin: 11,
   /** Of the HTTP question alone: set by the gateway's configuration, once each. Over gRPC a client's own, and stripped. */
-  gateway: 11,
-  secret: 12,
-  target: 13,
+  gateway: 12,
+  secret: 13,
+  target: 14,
 } as const;
 export type Kind = (typeof kind)[keyof typeof kind];
 
@@ -46,6 +47,7 @@ const named: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ["upgrade", kind.upgrade],
   ["host", kind.host],
   ["content-type", kind.contentType],
+  ["dpop", kind.proof],
   ["x-forwarded-host", kind.forwarded],
   ["x-forwarded-port", kind.forwarded],
   ["x-forwarded-proto", kind.forwarded],

@@ -6,6 +6,8 @@ import { type Kind, kind } from "./check-header-kind.ts";
 export interface ClientRequest {
   readonly operation: HttpOperation;
   readonly authorization: string | undefined;
+  /** The client's `DPoP`. */
+  readonly proof: string | undefined;
   /** The client's `Txn-Token`. */
   readonly assertion: string | undefined;
   readonly traceparent: string | undefined;
@@ -75,6 +77,7 @@ export function clientRequest({ method, authority, path }: RequestLine, reading:
       stream: grpc || (upgrade !== undefined && upgrade.toLowerCase() === "websocket"),
     },
     authorization: values[kind.authorization],
+    proof: values[kind.proof],
     assertion: values[kind.assertion],
     traceparent: traceparent === "" ? undefined : traceparent,
     ambiguity:
@@ -90,6 +93,6 @@ export function clientRequest({ method, authority, path }: RequestLine, reading:
 
 /** Envoy joins the lines of this header before anybody sees them; no token has a comma (RFC 6750 §2.1). */
 function ambiguousCredential(authorization: string | undefined): string | undefined {
-  const joined = authorization?.includes(",") && /\bbearer\s/i.test(authorization);
+  const joined = authorization?.includes(",") && /\b(?:bearer|dpop)\s/i.test(authorization);
   return joined ? "more than one authorization header" : undefined;
 }

@@ -49,6 +49,15 @@ describe.each(ways)("over $way", ({ ask, way }) => {
     ]);
   });
 
+  test("a proof is part of the question, and goes no further than the token it proves", async () => {
+    const point = fakeDecisionPoint({ rights });
+    const { remove } = await ask(point, [good, ["DPoP", "a.b.c"]]);
+    expect(point.asked).toMatchObject([{ authorization: "Bearer good", proof: "a.b.c" }]);
+    expect(remove).toEqual(expect.arrayContaining(["authorization", "dpop"]));
+    const { remove: kept } = await ask(always({ consumesAuthorization: false }), [["dpop", "a.b.c"]]);
+    expect(kept).not.toContain("dpop");
+  });
+
   test.each([...identityHeaders, ...overrideHeaders])("%s of a client does not go on", async (name) => {
     const { status, headers, remove } = await ask(fakeDecisionPoint({ rights }), [good, [name, "spoofed"]]);
     if (way === "HTTP" && /gateway|target/.test(name)) {
@@ -244,6 +253,8 @@ describe.each(ways)("over $way", ({ ask, way }) => {
       what: "an override header twice",
       headers: [good, ["x-http-method-override", "A"], ["x-http-method-override", "B"]],
     },
+    { what: "two proofs", headers: [good, ["dpop", "a.b.c"], ["DPoP", "a.b.c"]] },
+    { what: "a second credential that Envoy joined", headers: [["authorization", "DPoP good, DPoP other"]] },
     { what: "X-Forwarded-Host twice", headers: [good, ["x-forwarded-host", "a"], ["x-forwarded-host", "b"]] },
     { what: "Connection naming a header", headers: [good, ["connection", "x-wayleave-session"]] },
     { what: "Connection naming Authorization", headers: [good, ["connection", "close, Authorization"]] },

@@ -14,6 +14,8 @@ export interface Asked {
   readonly path: string;
   readonly stream: boolean;
   readonly authorization: string | undefined;
+  /** The client's `DPoP`. */
+  readonly proof: string | undefined;
   readonly traceparent: string | undefined;
   readonly ambiguity: string | undefined;
   /** An identity header reached us under a spelling that NGINX cannot remove. */
@@ -53,6 +55,8 @@ function notice(reading: Reading, found: Kind, rawHeaders: readonly string[], at
     reading.problem = "a header of the auth location arrived twice";
   } else if (found === kind.authorization) {
     reading.ambiguity ??= "more than one Authorization header";
+  } else if (found === kind.proof) {
+    reading.ambiguity ??= "more than one DPoP header";
   } else if (found === kind.traceparent) {
     reading.values[found] = ""; // two say nothing
   } else if (found === kind.once) {
@@ -86,6 +90,7 @@ function asked({ values, ambiguity, unstrippable }: Reading): Asked | { readonly
     path: query === -1 ? uri : uri.slice(0, query),
     stream: upgrade !== undefined && upgrade.toLowerCase() === "websocket",
     authorization: values[kind.authorization],
+    proof: values[kind.proof],
     traceparent: traceparent !== undefined && traceparentPattern.test(traceparent) ? traceparent : undefined,
     ambiguity: ambiguity ?? ambiguousMethod(method) ?? ambiguousHop(connection, upgrade),
     unstrippable,

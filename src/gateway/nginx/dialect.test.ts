@@ -76,7 +76,7 @@ test("the question is the client's request, its path cut at the first question m
     headers({}, [
       ["authorization", "Bearer good"],
       ["traceparent", traceparent],
-      ["Accept", "*/*"],
+      ["DPoP", "a.b.c"],
     ]),
     point,
   );
@@ -86,6 +86,7 @@ test("the question is the client's request, its path cut at the first question m
       target: "billing",
       operation: { kind: "http", method: "GET", host: "billing.internal", path: "/v1/invoices", stream: false },
       authorization: "Bearer good",
+      proof: "a.b.c",
       traceparent,
     },
   ]);
@@ -170,7 +171,7 @@ describe("a question nobody may ask is not put to the decision point", () => {
 describe("a request that can be read in two ways is refused as ambiguous", () => {
   const bearer = ["Authorization", "Bearer good"] as const;
   const once = [
-    ...["X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix"],
+    ...["DPoP", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix"],
     ...[
       "X-Forwarded-Port",
       "X-HTTP-Method-Override",

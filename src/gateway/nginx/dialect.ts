@@ -63,6 +63,7 @@ function question(asked: Asked): Question {
     target: asked.target,
     operation: { kind: "http", method: asked.method, host: asked.host, path: asked.path, stream: asked.stream },
     authorization: asked.authorization,
+    ...(asked.proof === undefined ? undefined : { proof: asked.proof }),
     ...(asked.ambiguity === undefined ? undefined : { ambiguity: asked.ambiguity }),
     ...(asked.traceparent === undefined ? undefined : { traceparent: asked.traceparent }),
   };

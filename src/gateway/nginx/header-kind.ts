@@ -2,7 +2,7 @@ import { forwardedHeaders, identityHeaders, originalHeaders, overrideHeaders } f
 
 /**
  * What a header means to the dialect. Numbers, because each header of each question is looked up; ordered: the trusted ones,
- * then the two of the client whose value is read (below `once`), then what only matters by being there.
+ * then those of the client whose value is read (below `once`), then what only matters by being there.
  */
 export const kind = {
   /** Says nothing about identity or about which request it is. */
@@ -19,12 +19,13 @@ export const kind = {
   /** The client's, at most once. */
   authorization: 9,
   traceparent: 10,
+  proof: 11,
   /** The client's; harmless alone since the location strips or overwrites it, ambiguous when repeated. */
-  once: 11,
+  once: 12,
   /** A look-alike of a protected name: NGINX drops such names unless its configuration was loosened. */
-  twin: 12,
+  twin: 13,
   /** `X-Wayleave-…` that the rendered auth location does not know, and so did not strip. */
-  foreign: 13,
+  foreign: 14,
 } as const;
 export type Kind = (typeof kind)[keyof typeof kind];
 
@@ -42,6 +43,7 @@ const named: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ["x-original-upgrade", kind.upgrade],
   ["authorization", kind.authorization],
   ["traceparent", kind.traceparent],
+  ["dpop", kind.proof],
 ]);
 
 /** Names seen before, as written. Bounded, so that a client's inventions cannot fill the memory. */

@@ -56,6 +56,14 @@ const derived: readonly Statement[] = [
     [variable("wayleave_forward"), variable("wayleave_authorization")],
     [directive("default", ""), directive("forward", variable("http_authorization"))],
   ),
+  {
+    comment: "And so does its proof of possession.",
+  },
+  block(
+    "map",
+    [variable("wayleave_forward"), variable("wayleave_proof")],
+    [directive("default", ""), directive("forward", variable("http_dpop"))],
+  ),
   { comment: "A cached decision names the trace of the request that was decided, so a repeated one keeps its own." },
   block(
     "map",

@@ -33,6 +33,7 @@ const upstreamHeaders: readonly (readonly [name: string, value: Argument])[] = [
   ["X-Forwarded-Proto", variable("scheme")],
   ["Forwarded", ""],
   ["Authorization", variable("wayleave_authorization")],
+  ["DPoP", variable("wayleave_proof")],
   ["traceparent", variable("wayleave_traceparent")],
   ["Txn-Token", variable("wayleave_assertion")],
   ["X-Wayleave-Decision", variable("wayleave_decision")],

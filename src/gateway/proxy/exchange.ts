@@ -69,6 +69,7 @@ function questionOf(deps: ExchangeDeps, raw: RawHead) {
     target: route?.target.name ?? "",
     operation: long ? { ...head.operation, stream: true } : head.operation,
     authorization: authorizationOf(head.credential, route),
+    ...(head.proof === undefined ? {} : { proof: head.proof }),
     ...(head.ambiguity === undefined ? {} : { ambiguity: head.ambiguity }),
     ...(head.traceparent === undefined ? {} : { traceparent: head.traceparent }),
   };

@@ -20,6 +20,7 @@ export function forwardedFields(head: RequestHead, answer: Answer, target: Proxy
   if (head.credential !== undefined && !answer.consumesAuthorization && !(keyed && auth.header === credentialHeader)) {
     fields.push(credentialHeader, head.credential);
   }
+  if (head.proof !== undefined && !answer.consumesAuthorization) fields.push("dpop", head.proof);
   if (keyed) fields.push(auth.header, auth.value);
   fields.push(
     ...["x-forwarded-for", origin.address, "x-forwarded-proto", origin.secure ? "https" : "http"],

@@ -13,10 +13,11 @@ export const fieldKind = {
   contentType: 7,
   cookie: 8,
   transferEncoding: 9,
+  proof: 10,
   /** Ours to say, or by which a request would change its own method, URL or origin: goes no further, ambiguous when repeated. */
-  stripped: 10,
+  stripped: 11,
   /** Of this connection, or a look-alike of something above: goes no further. */
-  dropped: 11,
+  dropped: 12,
 } as const;
 export type FieldKind = (typeof fieldKind)[keyof typeof fieldKind];
 
@@ -71,6 +72,7 @@ export function createFieldRules(credentialHeader: string, upstreamAuthHeader: s
     ["cookie", fieldKind.cookie],
     ["transfer-encoding", fieldKind.transferEncoding],
   ]);
+  known.set("dpop", fieldKind.proof);
   if (upstreamAuthHeader !== undefined) known.set(upstreamAuthHeader, fieldKind.stripped);
   known.set(credentialHeader, fieldKind.credential);
   // A service that makes variables of headers would take these for the real ones.

@@ -24,6 +24,8 @@ export interface RequestHead {
   readonly url: string;
   readonly authority: string;
   readonly credential: string | undefined;
+  /** The client's `DPoP`. */
+  readonly proof: string | undefined;
   readonly traceparent: string | undefined;
   readonly ambiguity: string | undefined;
   readonly websocket: boolean;
@@ -41,6 +43,7 @@ interface Reading {
   readonly stripped: string[];
   credential: string | undefined;
   credentialName: string;
+  proof: string | undefined;
   traceparent: string | undefined;
   connection: string | undefined;
   upgrade: string | undefined;
@@ -72,6 +75,7 @@ export function readHead(raw: RawHead, rules: FieldRules): RequestHead {
     url,
     authority,
     credential: reading.credential,
+    proof: reading.proof,
     traceparent: reading.traceparent === "" ? undefined : reading.traceparent,
     ambiguity:
       raw.ambiguity ??
@@ -113,6 +117,7 @@ function readFields(rawHeaders: readonly string[], rules: FieldRules): Reading {
     stripped: [],
     credential: undefined,
     credentialName: "",
+    proof: undefined,
     traceparent: undefined,
     connection: undefined,
     upgrade: undefined,
@@ -134,14 +139,18 @@ function readFields(rawHeaders: readonly string[], rules: FieldRules): Reading {
   return reading;
 }
 
-type Special = Exclude<(typeof fieldKind)[keyof typeof fieldKind], 0 | 11>;
+type Special = Exclude<(typeof fieldKind)[keyof typeof fieldKind], 0 | 12>;
 
 const special: Readonly<Record<Special, (reading: Reading, value: string, name: string) => void>> = {
   [fieldKind.credential](reading, value, name) {
     if (reading.credential !== undefined) twice(reading, name);
     else reading.credential = value;
     // Proxies in front join lines; no token has a comma (RFC 6750 §2.1).
-    if (value.includes(",") && /\bbearer\s/i.test(value)) twice(reading, name);
+    if (value.includes(",") && /\b(?:bearer|dpop)\s/i.test(value)) twice(reading, name);
+  },
+  [fieldKind.proof](reading, value, name) {
+    if (reading.proof !== undefined) twice(reading, name);
+    reading.proof = value;
   },
   [fieldKind.traceparent](reading, value) {
     reading.traceparent = reading.traceparent === undefined ? value : ""; // two say nothing
