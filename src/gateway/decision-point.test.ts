@@ -9,7 +9,7 @@ test("a warm token is answered at once, recorded, and never lets its Authorizati
   expect(made.answer(question)).toEqual({
     outcome: "allow",
     reason: "allowed",
-    holder: { jti: "j", sessionId: "ses_a", narrowing: {} },
+    holder: { jti: "j", sessionId: "ses_a", narrowing: {}, expiresAt: 300_000 },
     record: "rec_1",
     decision: allow,
     rule: "read",
