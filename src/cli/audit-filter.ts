@@ -81,7 +81,12 @@ function words(record: AuditRecord): readonly [kind: string, ...rest: readonly s
     case "svid.refused":
       return [record.kind, record.data.code, record.data.gateway ?? ""];
     default:
-      return operatorWords(record) ?? policyWords(record) ?? natsWords(record) ?? (record.session === undefined ? [record.kind] : [record.kind, record.session]);
+      return (
+        operatorWords(record) ??
+        policyWords(record) ??
+        natsWords(record) ??
+        (record.session === undefined ? [record.kind] : [record.kind, record.session])
+      );
   }
 }
 

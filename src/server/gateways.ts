@@ -12,7 +12,6 @@ import { mintAssertion, pathHash, verifyAssertion } from "../credential/assertio
 import { createProofVerifier } from "../credential/proof.ts";
 import { createTokenCache } from "../credential/token-cache.ts";
 import {
-  type DecisionPointDeps,
   createDecisionPoint,
   type DecisionPointDeps,
   type StandingPoint,
@@ -106,30 +105,34 @@ export function connectGateways(deps: {
 }
 
 /** Signs who is calling, as the one request was decided. */
-function assertionMinter({ config, keys, policy }: {
+function assertionMinter({
+  config,
+  keys,
+  policy,
+}: {
   readonly config: Config;
   readonly keys: BrokerKeys;
   policy(): Policy;
 }): DecisionPointDeps["mintAssertion"] {
   return (question, view, rule, transaction, now) => {
-      const { operation } = question;
-      return mintAssertion(keys.assertion, {
-        issuerUrl: config.issuer,
-        trustDomain: config.trustDomain,
-        subject: subjectOf(config.trustDomain, view.identity),
-        sessionId: view.id,
-        transaction,
-        role: rule,
-        denies: policy().deniesFor(view.identity, [question.target]),
-        policy: policy().versionFor(view.identity),
-        gateway: question.gateway,
-        target: question.target,
-        method: operation.kind === "http" ? operation.method : "",
-        path: operation.kind === "http" ? operation.path : "",
-        now,
-        hardEndAt: view.hardEndAt,
-      });
-    };
+    const { operation } = question;
+    return mintAssertion(keys.assertion, {
+      issuerUrl: config.issuer,
+      trustDomain: config.trustDomain,
+      subject: subjectOf(config.trustDomain, view.identity),
+      sessionId: view.id,
+      transaction,
+      role: rule,
+      denies: policy().deniesFor(view.identity, [question.target]),
+      policy: policy().versionFor(view.identity),
+      gateway: question.gateway,
+      target: question.target,
+      method: operation.kind === "http" ? operation.method : "",
+      path: operation.kind === "http" ? operation.path : "",
+      now,
+      hardEndAt: view.hardEndAt,
+    });
+  };
 }
 
 /** Gateways of a kind as they prove themselves, with the SPIFFE IDs of those in front. */
