@@ -6,7 +6,7 @@ import { policyWords } from "./audit-policy-words.ts";
 import type { CliWord, Input } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
 import { queryOf } from "./operator.ts";
-import { count, lineWidth, painter, printable } from "./terminal.ts";
+import { lineWidth, painter, printable } from "./terminal.ts";
 
 const names = ["session", "job", "project", "target", "kind", "effect", "gateway"] as const;
 
