@@ -17,14 +17,14 @@ export interface GeneratedFile {
 }
 
 /** Everything in the repository that is made from code: schemas for editors and machines, and the reference pages. */
-export function generatedFiles(): readonly GeneratedFile[] {
+export async function generatedFiles(): Promise<readonly GeneratedFile[]> {
   return [
     { path: "schemas/config.schema.json", text: json(configJsonSchema()) },
     { path: "schemas/openapi.json", text: json(openApi()) },
     { path: "schemas/policy.schema.json", text: json(policyJsonSchema()) },
     { path: "schemas/record.schema.json", text: json(recordJsonSchema()) },
     { path: "docs/reference/api.md", text: apiPage() },
-    { path: "docs/reference/cli.md", text: cliPage() },
+    { path: "docs/reference/cli.md", text: await cliPage() },
     { path: "docs/reference/config.md", text: configPage() },
     { path: "docs/reference/outage.md", text: outagePage() },
     { path: "docs/reference/policy.md", text: policyPage() },

@@ -1,9 +1,10 @@
-import { commands } from "../../src/cli/commands.ts";
+import type { CliCommand } from "../../src/cli/command.ts";
+import { allCommands } from "../../src/cli/commands.ts";
 import { exitStatuses } from "../../src/cli/exit.ts";
 import { cell, generatedNote, table } from "./markdown.ts";
 
 /** `docs/reference/cli.md`. */
-export function cliPage(): string {
+export async function cliPage(): Promise<string> {
   const statuses = exitStatuses.map(({ status, means }) => [String(status), means]);
   return `${generatedNote}# Commands
 
@@ -13,10 +14,10 @@ data as JSON, and errors as problem documents (RFC 9457). Colours only on a term
 ${table(["Exit status", "Means"], statuses)}
 \`exec\` gives the command's own status.
 
-${commands.map(section).join("\n")}`;
+${(await allCommands()).map(section).join("\n")}`;
 }
 
-function section({ path, summary, details = [], args = [], options = [], examples }: (typeof commands)[number]) {
+function section({ path, summary, details = [], args = [], options = [], examples }: CliCommand) {
   const words = [...args, ...options].map(({ spec, doc, repeats }) => [
     cell(`\`${spec}\``),
     `${cell(doc)}${repeats ? "; repeatable" : ""}`,

@@ -1,138 +1,90 @@
-import { auditList } from "./audit-list.ts";
-import { auditShow } from "./audit-show.ts";
-import { auditTail } from "./audit-tail.ts";
-import { breakglassKey } from "./breakglass-key.ts";
-import { breakglassRequest } from "./breakglass-request.ts";
-import { breakglassServe } from "./breakglass-serve.ts";
-import { breakglassSign } from "./breakglass-sign.ts";
-import { breakglassUse } from "./breakglass-use.ts";
 import type { CliCommand } from "./command.ts";
-import { configCheck } from "./config-check.ts";
-import { configSchema } from "./config-schema.ts";
-import { demo } from "./demo.ts";
-import { doctor } from "./doctor.ts";
-import { emit } from "./emit.ts";
-import { end } from "./end.ts";
-import { eventsList } from "./events-list.ts";
-import { eventsRetry } from "./events-retry.ts";
-import { exec } from "./exec.ts";
-import { explain } from "./explain.ts";
-import { gatewayFollow } from "./gateway-follow.ts";
-import { gatewayList } from "./gateway-list.ts";
-import { init } from "./init.ts";
-import { keyActivate } from "./key-activate.ts";
-import { keyList } from "./key-list.ts";
-import { keyPrepare } from "./key-prepare.ts";
-import { keyRetire } from "./key-retire.ts";
-import { keyRevoke } from "./key-revoke.ts";
-import { keyRotate } from "./key-rotate.ts";
-import { login } from "./login.ts";
-import { logout } from "./logout.ts";
-import { natsAdmin } from "./nats-admin.ts";
-import { natsCreds } from "./nats-creds.ts";
-import { natsEnv } from "./nats-env.ts";
-import { natsGateway } from "./nats-gateway.ts";
-import { peopleEnd } from "./people-end.ts";
-import { peopleList } from "./people-list.ts";
-import { policyCan } from "./policy-can.ts";
-import { policyCanary } from "./policy-canary.ts";
-import { policyCandidate } from "./policy-candidate.ts";
-import { policyCheck } from "./policy-check.ts";
-import { policyCoverage } from "./policy-coverage.ts";
-import { policyDiff } from "./policy-diff.ts";
-import { policyExplain } from "./policy-explain.ts";
-import { policyList } from "./policy-list.ts";
-import { policyLock } from "./policy-lock.ts";
-import { policyLsp } from "./policy-lsp.ts";
-import { policyPromote } from "./policy-promote.ts";
-import { policyReplay } from "./policy-replay.ts";
-import { policyRollback } from "./policy-rollback.ts";
-import { policyStatus } from "./policy-status.ts";
-import { policyTest } from "./policy-test.ts";
-import { renderEnvoyCommand } from "./render-envoy.ts";
-import { renderIstioCommand } from "./render-istio.ts";
-import { renderKubernetesCommand } from "./render-kubernetes.ts";
-import { renderLinkerdCommand } from "./render-linkerd.ts";
-import { renderNatsCommand } from "./render-nats.ts";
-import { renderNginxCommand } from "./render-nginx.ts";
-import { serve } from "./serve.ts";
-import { sessionEnd } from "./session-end.ts";
-import { sessionList } from "./session-list.ts";
-import { sessionShow } from "./session-show.ts";
-import { svidFetch } from "./svid-fetch.ts";
-import { svidShow } from "./svid-show.ts";
-import { token } from "./token.ts";
-import { verify } from "./verify.ts";
-import { whoami } from "./whoami.ts";
 
-/** Every command, in the order help lists them. Adding one is a file and a line here. */
-export const commands: readonly CliCommand[] = [
-  init,
-  serve,
-  demo,
-  exec,
-  token,
-  natsEnv,
-  natsCreds,
-  emit,
-  end,
-  explain,
-  verify,
-  doctor,
-  login,
-  logout,
-  whoami,
-  peopleList,
-  peopleEnd,
-  policyCheck,
-  policyTest,
-  policyCan,
-  policyExplain,
-  policyDiff,
-  policyLock,
-  policyLsp,
-  policyReplay,
-  policyCoverage,
-  policyStatus,
-  policyList,
-  policyCandidate,
-  policyCanary,
-  policyPromote,
-  policyRollback,
-  configCheck,
-  configSchema,
-  renderNginxCommand,
-  renderEnvoyCommand,
-  renderKubernetesCommand,
-  renderIstioCommand,
-  renderLinkerdCommand,
-  renderNatsCommand,
-  natsAdmin,
-  natsGateway,
-  gatewayList,
-  gatewayFollow,
-  sessionList,
-  sessionShow,
-  sessionEnd,
-  keyList,
-  keyPrepare,
-  keyActivate,
-  keyRetire,
-  keyRevoke,
-  keyRotate,
-  breakglassKey,
-  breakglassRequest,
-  breakglassSign,
-  breakglassUse,
-  breakglassServe,
-  svidFetch,
-  svidShow,
-  eventsList,
-  eventsRetry,
-  auditList,
-  auditTail,
-  auditShow,
+/**
+ * Every command, in the order help lists them: what is typed, and where it is read from when it is typed, so that one
+ * command does not wait for the code of all. Adding one is a file and a line here.
+ */
+const table: readonly (readonly [words: string, load: () => Promise<CliCommand>])[] = [
+  ["init", async () => (await import("./init.ts")).init],
+  ["serve", async () => (await import("./serve.ts")).serve],
+  ["demo", async () => (await import("./demo.ts")).demo],
+  ["exec", async () => (await import("./exec.ts")).exec],
+  ["token", async () => (await import("./token.ts")).token],
+  ["nats env", async () => (await import("./nats-env.ts")).natsEnv],
+  ["nats creds", async () => (await import("./nats-creds.ts")).natsCreds],
+  ["emit", async () => (await import("./emit.ts")).emit],
+  ["end", async () => (await import("./end.ts")).end],
+  ["explain", async () => (await import("./explain.ts")).explain],
+  ["verify", async () => (await import("./verify.ts")).verify],
+  ["doctor", async () => (await import("./doctor.ts")).doctor],
+  ["login", async () => (await import("./login.ts")).login],
+  ["logout", async () => (await import("./logout.ts")).logout],
+  ["whoami", async () => (await import("./whoami.ts")).whoami],
+  ["people list", async () => (await import("./people-list.ts")).peopleList],
+  ["people end", async () => (await import("./people-end.ts")).peopleEnd],
+  ["policy check", async () => (await import("./policy-check.ts")).policyCheck],
+  ["policy test", async () => (await import("./policy-test.ts")).policyTest],
+  ["policy can", async () => (await import("./policy-can.ts")).policyCan],
+  ["policy explain", async () => (await import("./policy-explain.ts")).policyExplain],
+  ["policy diff", async () => (await import("./policy-diff.ts")).policyDiff],
+  ["policy lock", async () => (await import("./policy-lock.ts")).policyLock],
+  ["policy lsp", async () => (await import("./policy-lsp.ts")).policyLsp],
+  ["policy replay", async () => (await import("./policy-replay.ts")).policyReplay],
+  ["policy coverage", async () => (await import("./policy-coverage.ts")).policyCoverage],
+  ["policy status", async () => (await import("./policy-status.ts")).policyStatus],
+  ["policy list", async () => (await import("./policy-list.ts")).policyList],
+  ["policy candidate", async () => (await import("./policy-candidate.ts")).policyCandidate],
+  ["policy canary", async () => (await import("./policy-canary.ts")).policyCanary],
+  ["policy promote", async () => (await import("./policy-promote.ts")).policyPromote],
+  ["policy rollback", async () => (await import("./policy-rollback.ts")).policyRollback],
+  ["config check", async () => (await import("./config-check.ts")).configCheck],
+  ["config schema", async () => (await import("./config-schema.ts")).configSchema],
+  ["render nginx", async () => (await import("./render-nginx.ts")).renderNginxCommand],
+  ["render envoy", async () => (await import("./render-envoy.ts")).renderEnvoyCommand],
+  ["render kubernetes", async () => (await import("./render-kubernetes.ts")).renderKubernetesCommand],
+  ["render istio", async () => (await import("./render-istio.ts")).renderIstioCommand],
+  ["render linkerd", async () => (await import("./render-linkerd.ts")).renderLinkerdCommand],
+  ["render nats", async () => (await import("./render-nats.ts")).renderNatsCommand],
+  ["nats admin", async () => (await import("./nats-admin.ts")).natsAdmin],
+  ["nats-gateway", async () => (await import("./nats-gateway.ts")).natsGateway],
+  ["gateway list", async () => (await import("./gateway-list.ts")).gatewayList],
+  ["gateway follow", async () => (await import("./gateway-follow.ts")).gatewayFollow],
+  ["session list", async () => (await import("./session-list.ts")).sessionList],
+  ["session show", async () => (await import("./session-show.ts")).sessionShow],
+  ["session end", async () => (await import("./session-end.ts")).sessionEnd],
+  ["key list", async () => (await import("./key-list.ts")).keyList],
+  ["key prepare", async () => (await import("./key-prepare.ts")).keyPrepare],
+  ["key activate", async () => (await import("./key-activate.ts")).keyActivate],
+  ["key retire", async () => (await import("./key-retire.ts")).keyRetire],
+  ["key revoke", async () => (await import("./key-revoke.ts")).keyRevoke],
+  ["key rotate", async () => (await import("./key-rotate.ts")).keyRotate],
+  ["breakglass key", async () => (await import("./breakglass-key.ts")).breakglassKey],
+  ["breakglass request", async () => (await import("./breakglass-request.ts")).breakglassRequest],
+  ["breakglass sign", async () => (await import("./breakglass-sign.ts")).breakglassSign],
+  ["breakglass use", async () => (await import("./breakglass-use.ts")).breakglassUse],
+  ["breakglass serve", async () => (await import("./breakglass-serve.ts")).breakglassServe],
+  ["svid fetch", async () => (await import("./svid-fetch.ts")).svidFetch],
+  ["svid show", async () => (await import("./svid-show.ts")).svidShow],
+  ["events list", async () => (await import("./events-list.ts")).eventsList],
+  ["events retry", async () => (await import("./events-retry.ts")).eventsRetry],
+  ["audit list", async () => (await import("./audit-list.ts")).auditList],
+  ["audit tail", async () => (await import("./audit-tail.ts")).auditTail],
+  ["audit show", async () => (await import("./audit-show.ts")).auditShow],
 ];
+
+/** All of them. */
+export const allCommands = (): Promise<readonly CliCommand[]> => load(table);
+
+/** Those that a command line may mean: one, or a noun's, or where neither is typed, all; none where only the version is asked. */
+export function commandsFor([first = "", second = ""]: readonly string[]): Promise<readonly CliCommand[]> {
+  if (first === "--version") return load([]);
+  const exact = table.filter(([words]) => words === first || words === `${first} ${second}`);
+  if (exact.length > 0) return load(exact);
+  const noun = table.filter(([words]) => words.startsWith(`${first} `));
+  return load(noun.length > 0 ? noun : table);
+}
+
+const load = (rows: typeof table) => Promise.all(rows.map(([, read]) => read()));
 
 /** What the nouns are about. */
 export const nouns: Readonly<Record<string, string>> = {

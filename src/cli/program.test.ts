@@ -5,10 +5,12 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import type { AuditRecord } from "../core/record.ts";
 import { recordLine } from "./audit-filter.ts";
-import { commands, nouns } from "./commands.ts";
+import { allCommands, commandsFor, nouns } from "./commands.ts";
 import { fakeIo } from "./job/command-io.fake.ts";
 import { runCli } from "./program.ts";
 import { lineWidth } from "./terminal.ts";
+
+const commands = await allCommands();
 
 const closing: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -237,4 +239,17 @@ describe("an operator's command", () => {
     expect(err).toMatch(/no answer {2}broker_unreachable/);
     expect(err.replaceAll(/\s+/g, " ")).toContain("start the broker with `wayleave serve");
   });
+});
+
+test("a command line reads the one command it names, a noun's those of the noun, and anything else all", async () => {
+  for (const { path } of commands) {
+    const found = await commandsFor([...path, "--json"]);
+    expect(found.map((command) => command.path)).toEqual([path]);
+  }
+  expect((await commandsFor(["policy"])).every(({ path }) => path[0] === "policy")).toBe(true);
+  expect((await commandsFor(["policy", "chek"])).length).toBeGreaterThan(3);
+  for (const argv of [[], ["--help"], ["polcy"], ["--json"], ["constructor"]]) {
+    expect(await commandsFor(argv)).toHaveLength(commands.length);
+  }
+  expect(await commandsFor(["--version"])).toEqual([]);
 });

@@ -2,14 +2,14 @@ import { Command, CommanderError, Option } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
 import { type CliCommand, Input } from "./command.ts";
 import type { CommandIo } from "./command-io.ts";
-import { commands, nouns } from "./commands.ts";
+import { commandsFor, nouns } from "./commands.ts";
 import { exitStatuses, reportError } from "./exit.ts";
 import { lineWidth, wrap } from "./terminal.ts";
 
 /** Runs one command line (without `node` and the script) and gives the exit status. Never rejects. */
 export async function runCli(argv: readonly string[], io: CommandIo): Promise<number> {
   let status = 0;
-  const program = buildProgram(io, async (command, input) => {
+  const program = buildProgram(io, await commandsFor(argv), async (command, input) => {
     status = await command.run(io, input);
   });
   try {
@@ -23,7 +23,11 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<nu
 }
 
 /** The parser, with one subcommand for each command; `run` is called with the one that was typed. */
-function buildProgram(io: CommandIo, run: (command: CliCommand, input: Input) => Promise<void>): Command {
+function buildProgram(
+  io: CommandIo,
+  commands: readonly CliCommand[],
+  run: (command: CliCommand, input: Input) => Promise<void>,
+): Command {
   const program = new Command("wayleave")
     .description("Verified identity and short-lived access for CI jobs, gone when the job ends.")
     .version(packageJson.version, "--version", "print the version")
@@ -49,20 +53,19 @@ function buildProgram(io: CommandIo, run: (command: CliCommand, input: Input) =>
       addCommand(program, command, first, run);
       continue;
     }
-    const group = groups.get(first) ?? addGroup(program, first);
+    const group = groups.get(first) ?? addGroup(program, first, command);
     groups.set(first, group);
     addCommand(group, command, second, run);
   }
   return program;
 }
 
-function addGroup(program: Command, noun: string): Command {
-  const first = commands.find(({ path }) => path[0] === noun && path.length > 1);
+function addGroup(program: Command, noun: string, first: CliCommand): Command {
   return program
     .command(noun)
     .description(nouns[noun] ?? noun)
     .helpCommand(false)
-    .addHelpText("after", exampleText(first?.examples ?? []));
+    .addHelpText("after", exampleText(first.examples));
 }
 
 function addCommand(
