@@ -80,7 +80,7 @@ async function expectOutage({ installation, ci, client }: Crashes, jobs: readonl
   expect([exchange.status, exchange.body.code]).toEqual([503, "store_unavailable"]);
   const job = jobs.find(({ end }) => end === "none");
   const answer = await askEdge(installation, { ...billing, method: "GET", token: job?.accessToken ?? "" });
-  expect([answer.status, answer.reason]).toEqual([403, "outage"]); // NGINX knows no other status
+  expect([answer.status, answer.reason]).toEqual([503, "outage"]);
   const { statusCode, body } = await request(`${installation.url}/readyz`);
   await body.dump();
   expect(statusCode).toBe(503);
