@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import { join, relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { request as httpRequest } from "undici";
@@ -271,9 +271,11 @@ async function commands(): Promise<void> {
   ];
   for (const args of asked) {
     const env = { PATH: process.env.PATH, WAYLEAVE_ID_TOKEN: secrets.get("the subject token") };
-    const { stdout, stderr } = (await promisify(execFile)(bin, args, { env, maxBuffer: 1 << 26 }).catch(
-      (error: unknown) => error,
-    )) as { stdout: string; stderr: string };
+    const { stdout, stderr } = (await promisify(execFile)(bin, args, {
+      env,
+      cwd: dirname(installation.configPath),
+      maxBuffer: 1 << 26,
+    }).catch((error: unknown) => error)) as { stdout: string; stderr: string };
     note(`wayleave ${args.slice(0, 2).join(" ")}`, `${stdout}\n${stderr}`);
   }
 }
