@@ -7,7 +7,7 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { AddressInfo, ListenOptions } from "node:net";
-import { Call } from "./call.ts";
+import { Call, closeAnswered } from "./call.ts";
 import { createDeadlines, type Deadlines } from "./deadlines.ts";
 import { healthMethods } from "./health.ts";
 import type { GrpcMethods } from "./method.ts";
@@ -107,7 +107,7 @@ function serve(
 function refuseHttp(stream: ServerHttp2Stream, call: Call, status: number): void {
   call.over = true;
   stream.respond({ ":status": status, ...(status === 405 ? { allow: "POST" } : {}) }, { endStream: true });
-  stream.close();
+  closeAnswered(stream);
 }
 
 function listen(server: Http2Server, where: ListenOptions): Promise<AddressInfo | string> {
