@@ -30,7 +30,14 @@ function world() {
   const folder = mkdtempSync(join(tmpdir(), "wayleave-rollout-"));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const log: AuditRecord[] = [];
-  const w = { file: a, full: false, accepts: true, now: 1_000_000 };
+  const w = {
+    file: a,
+    full: false,
+    accepts: true,
+    now: 1_000_000,
+    /** As the watcher does when it has read the files. */
+    tell: (_read: LoadedPolicy): void => undefined,
+  };
   let disk = build(textsOf(w.file));
   const append = async (events: readonly AuditEvent[]): Promise<readonly AuditRecord[]> => {
     if (w.full) throw new WayleaveError("journal_unavailable", "full");
@@ -55,7 +62,10 @@ function world() {
           disk = build(textsOf(w.file));
           return disk;
         },
-        watch: () => () => undefined,
+        watch(onReload) {
+          w.tell = onReload;
+          return () => undefined;
+        },
       },
       history,
       kept: openKeptPolicies(folder, () => ++w.now),
@@ -310,4 +320,16 @@ test("what is in force, tried or was before is kept, however many come", async (
   expect(versions).not.toContain("000000000002");
   expect(await kept.read("000000000001")).toEqual(textsOf("1"));
   await expect(kept.read("000000000002")).rejects.toMatchObject({ code: "policy_not_kept" });
+});
+
+test("what the watcher read before a reload never comes into force after it", async () => {
+  const { w, start } = world();
+  const rollout = await start();
+  const told = new Promise<unknown>((resolve) => void rollout.watch(resolve));
+  w.file = c;
+  const reloading = rollout.reload();
+  w.tell(build(textsOf(b)));
+  expect((await reloading).policy.version).toBe(versionOf(c));
+  await told;
+  expect(stateOf(rollout)).toMatchObject({ active: versionOf(c), decides: versionOf(c) });
 });

@@ -107,7 +107,8 @@ class Rollout implements PolicyRollout {
   watch(onReload: Parameters<PolicySource["watch"]>[0]): () => void {
     return this.#deps.disk.watch((outcome) => {
       if (!("policy" in outcome)) onReload(outcome);
-      else void this.#inTurn(() => this.#take(outcome)).then(onReload, onReload);
+      // What the files say when its turn has come: by then a reload may have read something later.
+      else void this.#inTurn(() => this.#take(this.#deps.disk.current())).then(onReload, onReload);
     });
   }
 
