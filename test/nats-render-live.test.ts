@@ -48,7 +48,8 @@ function accountsAt(lab: Lab, system: LabSystem, records: NatsAccountPushed[]): 
 function watched(connection: NatsConnection): string[] {
   const seen: string[] = [];
   const watch = async () => {
-    for await (const { type } of connection.status()) seen.push(type);
+    // An update is the server's list of addresses, which may come at any time and disconnects nobody.
+    for await (const { type } of connection.status()) if (type !== "update") seen.push(type);
   };
   void watch();
   return seen;
