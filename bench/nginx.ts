@@ -13,6 +13,7 @@ import { parsePolicy } from "../src/policy/parse.ts";
 import { type LoadResult, load } from "./http-load.ts";
 import { makeInstallation } from "./installation.ts";
 import { machine, median, table, thousands } from "./machine.ts";
+import { temporaryPaths } from "./nginx-temporary.ts";
 import { startProcess } from "./server-process.ts";
 
 /** The same NGINX without authorization, asking Wayleave for every request, and with the 2 s decision cache. */
@@ -107,9 +108,6 @@ async function edge(configPath: string, port: number, variant: { protect: boolea
 }
 
 function conf(directory: string, port: number, protect: boolean): string {
-  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
-    (name) => `${name}_temp_path ${directory}/${name};`,
-  );
   return `daemon off;
 ${process.getuid?.() === 0 ? "user root;" : ""}
 worker_processes 1;
@@ -117,7 +115,7 @@ pid ${directory}/nginx.pid;
 error_log ${directory}/error.log warn;
 events { worker_connections 1024; }
 http {
-  ${temporary.join("\n  ")}
+  ${temporaryPaths(directory)}
   access_log off;
   keepalive_requests 1000000;
   ${protect ? `include ${directory}/wayleave-http.conf;` : ""}

@@ -7,6 +7,7 @@ import { nginxVersion, startNginx } from "../demo/nginx.ts";
 import { type LoadResult, load } from "./http-load.ts";
 import { makeInstallation } from "./installation.ts";
 import { machine, median, table, thousands } from "./machine.ts";
+import { temporaryPaths } from "./nginx-temporary.ts";
 import { startProcess } from "./server-process.ts";
 
 /** One service asked directly, through plain NGINX that decides nothing, and through the Wayleave proxy that decides each request. */
@@ -58,9 +59,6 @@ async function main(): Promise<void> {
 }
 
 function conf(directory: string, service: number, plain: number): string {
-  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
-    (name) => `${name}_temp_path ${directory}/${name};`,
-  );
   return `daemon off;
 ${process.getuid?.() === 0 ? "user root;" : ""}
 worker_processes 1;
@@ -68,7 +66,7 @@ pid ${directory}/nginx.pid;
 error_log ${directory}/error.log warn;
 events { worker_connections 1024; }
 http {
-  ${temporary.join("\n  ")}
+  ${temporaryPaths(directory)}
   access_log off;
   keepalive_requests 1000000;
   upstream app { server 127.0.0.1:${service}; keepalive 64; }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { WayleaveError } from "../core/errors.ts";
+import { readBounded } from "./read-bounded.ts";
 
 /** A usable answer of a CI's REST API. */
 export interface ApiAnswer {
@@ -46,10 +47,13 @@ export function createAskApi(options: AskApiOptions): AskApi {
         await response.body?.cancel();
         throw apiUnreachable(options.ci, statusProblem(response, options));
       }
-      const text = await readBounded(response, options.ci);
+      const text = await readBounded(response, maxBodyBytes);
       return { found: response.status === 200, body: parse(text, response, options.ci), more: hasMore(response) };
     } catch (error) {
       if (error instanceof WayleaveError) throw error;
+      if (error instanceof RangeError) {
+        throw apiUnreachable(options.ci, `answered more than ${maxBodyBytes} bytes. Check api.url`);
+      }
       // No cause is kept: an error about a header can quote the header.
       const problem = signal.aborted
         ? `gave no answer within ${options.timeoutMs} ms`
@@ -81,17 +85,6 @@ function statusProblem(response: Response, { scope }: AskApiOptions): string {
   }
   if (status >= 300 && status < 400) return `answered with a redirect (${status}). Set api.url to where it leads`;
   return `answered ${status}. Try again, and look into its log`;
-}
-
-async function readBounded(response: Response, ci: string): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.byteLength;
-    if (size > maxBodyBytes) throw apiUnreachable(ci, `answered more than ${maxBodyBytes} bytes. Check api.url`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString("utf8");
 }
 
 function parse(text: string, response: Response, ci: string): unknown {

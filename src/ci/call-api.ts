@@ -1,3 +1,5 @@
+import { readBounded } from "./read-bounded.ts";
+
 /** A CI's answer, whatever its status. */
 export interface ApiReply {
   readonly status: number;
@@ -49,7 +51,7 @@ export function createCallApi(options: CallApiOptions): CallApi {
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
         signal: AbortSignal.timeout(options.timeoutMs),
       });
-      const text = await readBounded(response);
+      const text = await readBounded(response, maxBodyBytes);
       const waitMs = waitOf(response, options.now());
       return {
         status: response.status,
@@ -81,17 +83,6 @@ function waitOf({ status, headers }: Response, now: number): number | undefined 
   const seconds = Number(reset);
   const waitMs = seconds > 1_000_000_000 ? seconds * 1000 - now : seconds * 1000;
   return waitMs > 0 ? waitMs : defaultWaitMs;
-}
-
-async function readBounded(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.byteLength;
-    if (size > maxBodyBytes) throw new RangeError("the answer is too long");
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString("utf8");
 }
 
 function parse(text: string): unknown {

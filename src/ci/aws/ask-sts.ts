@@ -1,5 +1,6 @@
 import { awsProofBody } from "../../core/aws-proof.ts";
 import { WayleaveError } from "../../core/errors.ts";
+import { readBounded } from "../read-bounded.ts";
 
 /** Who signed, as STS says it. */
 export interface StsCaller {
@@ -31,7 +32,7 @@ export async function askSts(
       body: awsProofBody,
       signal: AbortSignal.timeout(timeoutMs),
     });
-    text = await readBounded(response);
+    text = await readBounded(response, maxBodyBytes);
   } catch {
     throw unreachable("gave no whole answer"); // no cause is kept: an error about a header can quote the header
   }
@@ -73,17 +74,6 @@ function parseCaller(xml: string): StsCaller {
 function errorCode(xml: string): string {
   const code = /<Code>([A-Za-z]{1,64})<\/Code>/.exec(xml)?.[1];
   return code === undefined ? "" : `: ${code}`;
-}
-
-async function readBounded(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body ?? []) {
-    size += chunk.byteLength;
-    if (size > maxBodyBytes) throw new RangeError("the answer is too long");
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString("utf8");
 }
 
 function unreachable(problem: string): WayleaveError {

@@ -1,3 +1,4 @@
+import { rememberNames } from "../header-memo.ts";
 import { identityHeaders, overrideHeaders } from "../stripped-headers.ts";
 
 /** What a client's header means to the check. Ordered: those whose first value is read come first (up to `upgrade`). */
@@ -56,18 +57,8 @@ const named: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ["x-wayleave-target", kind.target],
 ]);
 
-/** Names seen before, as written. Bounded, so that a client's inventions cannot fill the memory. */
-const seen = new Map<string, Kind>();
-const maxSeen = 1024;
-
 /** The kind of a header by its name in any case. */
-export function kindOf(name: string): Kind {
-  const found = seen.get(name);
-  if (found !== undefined) return found;
-  const classified = classify(name.toLowerCase());
-  if (seen.size < maxSeen && name.length <= 64) seen.set(name, classified);
-  return classified;
-}
+export const kindOf = rememberNames(classify);
 
 /** Servers that make variables of headers turn every other separator into `_`; so look-alikes are compared without them. */
 function classify(name: string): Kind {

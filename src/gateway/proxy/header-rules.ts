@@ -1,3 +1,4 @@
+import { rememberNames } from "../header-memo.ts";
 import { identityHeaders, overrideHeaders } from "../stripped-headers.ts";
 
 /** What a header of a request means to the proxy. */
@@ -56,8 +57,6 @@ export const hopHeaders: readonly string[] = [
 /** The kind of a header by its name in any case. */
 export type FieldRules = (name: string) => FieldKind;
 
-const maxSeen = 1024;
-
 /** The rules of one target: which header its credential comes in, and which its service's own key goes in. */
 export function createFieldRules(credentialHeader: string, upstreamAuthHeader: string | undefined): FieldRules {
   const known = new Map<string, FieldKind>([
@@ -77,20 +76,11 @@ export function createFieldRules(credentialHeader: string, upstreamAuthHeader: s
   known.set(credentialHeader, fieldKind.credential);
   // A service that makes variables of headers would take these for the real ones.
   const meant = new Set([...known.keys(), "authorization"]);
-  const seen = new Map<string, FieldKind>();
-  const classify = (name: string): FieldKind => {
+  return rememberNames((name): FieldKind => {
     const exact = known.get(name);
     if (exact !== undefined) return exact;
     const plainName = name.replace(/[^a-z0-9]/g, "-");
     if (plainName.startsWith("x-wayleave-")) return fieldKind.dropped;
     return plainName !== name && meant.has(plainName) ? fieldKind.dropped : fieldKind.plain;
-  };
-  return (name) => {
-    const found = seen.get(name);
-    if (found !== undefined) return found;
-    const classified = classify(name.toLowerCase());
-    // Bounded, so that a client's inventions cannot fill the memory.
-    if (seen.size < maxSeen && name.length <= 64) seen.set(name, classified);
-    return classified;
-  };
+  });
 }
