@@ -121,6 +121,41 @@ describe("a proof of possession", () => {
     expect(await verifyWith(verifier, await prove({ iat: now / 1000 + 120 }), {}, now + 120_000)).toBe("accepted");
   });
 
+  test("law: however the clock goes, forward and back, no proof is accepted twice", async () => {
+    const made = await Promise.all([-60, 0, 60].map((seconds) => prove({ iat: now / 1000 + seconds })));
+    const step = fc.record({ proof: fc.integer({ min: 0, max: 2 }), seconds: fc.integer({ min: -200, max: 400 }) });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
+        const verifier = createProofVerifier();
+        const accepted: number[] = [];
+        for (const { proof, seconds } of steps) {
+          const said = await verifyWith(verifier, made[proof] ?? "", {}, now + seconds * 1000);
+          if (said === "accepted") accepted.push(proof);
+        }
+        expect(new Set(accepted).size).toBe(accepted.length);
+      }),
+      {
+        numRuns: 150,
+        examples: [
+          [
+            [
+              { proof: 2, seconds: 0 },
+              { proof: 1, seconds: 0 },
+            ],
+          ],
+        ],
+      },
+    );
+    const verifier = createProofVerifier();
+    const [, first = ""] = made;
+    const later = await prove({ iat: now / 1000 + 61 });
+    expect(await verifyWith(verifier, first)).toBe("accepted");
+    const ahead = await prove({ iat: now / 1000 + 150 });
+    expect(await verifyWith(verifier, ahead, {}, now + 150_000)).toBe("accepted"); // forgets the first one
+    expect(await verifyWith(verifier, first)).toBe("proof_invalid");
+    expect(await verifyWith(verifier, later, {}, now + 30_000)).toBe("accepted"); // and only what is as old
+  });
+
   test("made before the verifier began is refused: another process may have seen it", async () => {
     const verifier = createProofVerifier({ since: now + 1500 });
     expect(await verifyWith(verifier, await prove({ iat: now / 1000 }), {}, now + 2000)).toBe("proof_invalid");

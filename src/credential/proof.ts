@@ -48,15 +48,20 @@ export interface ProofVerifierOptions {
 export function createProofVerifier(options: ProofVerifierOptions = {}): ProofVerifier {
   const { nonces, since = 0, capacity = 100_000 } = options;
   const seen = new Map<string, number>();
+  /** Every proof that was forgotten has an `iat` of at most this, ms since the epoch. */
+  let forgottenMs = 0;
 
-  const remember = (key: string, nowMs: number): void => {
+  const remember = (key: string, iatMs: number, nowMs: number): void => {
     for (const [old, until] of seen) {
       if (until > nowMs) break; // insertion order is expiry order
       seen.delete(old);
+      forgottenMs = Math.max(forgottenMs, until - windowSeconds * 1000);
     }
     if (seen.has(key)) {
       throw new WayleaveError("proof_replayed", "This DPoP proof was used before; make a new one for each request.");
     }
+    // A clock that went forward and back would make proofs good again that were forgotten in between.
+    if (iatMs <= forgottenMs) throw refuse("it was made before what is remembered of others; make a new one");
     if (seen.size >= capacity) throw refuse("too many proofs at once; retry in a minute");
     seen.set(key, nowMs + 2 * windowSeconds * 1000);
   };
@@ -84,7 +89,7 @@ export function createProofVerifier(options: ProofVerifierOptions = {}): ProofVe
       if (nonces !== undefined) refuseNonce(nonces, nonce, nowMs);
       const thumbprint = await calculateJwkThumbprint(jwk);
       accept?.(thumbprint);
-      remember(`${thumbprint} ${jti}`, nowMs);
+      remember(`${thumbprint} ${jti}`, iat * 1000, nowMs);
       return thumbprint;
     },
   };
