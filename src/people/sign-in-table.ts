@@ -4,6 +4,8 @@ import type { OperatorRecord, OperatorSignedIn } from "../core/operator-record.t
 export class SignInTable {
   readonly #byHash = new Map<string, OperatorSignedIn>();
   readonly #used = new Map<string, number>();
+  /** Every ID token that was forgotten is useless from here on, ms since the epoch. */
+  #forgotten = 0;
   #bootstrap: Bootstrap | undefined;
   #bootstrapOver = false;
 
@@ -38,8 +40,10 @@ export class SignInTable {
     return this.#byHash.get(hash);
   }
 
-  used(replayKey: string): boolean {
-    return this.#used.has(replayKey);
+  /** Whether the ID token that is useless from `uselessAt` on may have signed somebody in. */
+  used(replayKey: string, uselessAt: number): boolean {
+    // A clock that went forward and back makes no token good again that was forgotten in between.
+    return this.#used.has(replayKey) || uselessAt <= this.#forgotten;
   }
 
   /** Those in their time, oldest first. */
@@ -50,7 +54,11 @@ export class SignInTable {
   /** Forgets what nothing asks for any more. */
   prune(nowMs: number): void {
     this.#forget(({ expires_at: until }) => until <= nowMs);
-    for (const [key, until] of this.#used) if (until <= nowMs) this.#used.delete(key);
+    for (const [key, until] of this.#used) {
+      if (until > nowMs) continue;
+      this.#used.delete(key);
+      this.#forgotten = Math.max(this.#forgotten, until);
+    }
   }
 
   #signedIn(signIn: OperatorSignedIn): void {

@@ -99,6 +99,16 @@ test("one ID token opens one sign-in, also when it is sent twice at once, and af
   expect(refused.at(-1)).toMatchObject({ who: { sub: "u1" }, action: "login", from: "10.0.0.7" });
 });
 
+test("a clock that goes forward and back makes no ID token good again", async () => {
+  const of = signIns();
+  expect(await code(of.byIdToken("t1", asker))).toBe("done");
+  const then = now;
+  table.prune(then + hour);
+  expect(await code(of.byIdToken("t1", asker))).toBe("id_token_refused");
+  now = then + 1; // t2 is younger than all that was forgotten
+  expect(await code(of.byIdToken("t2", asker))).toBe("done");
+});
+
 test("what cannot be recorded did not happen; the token may be tried again", async () => {
   const of = signIns();
   failing = true;

@@ -68,7 +68,7 @@ export class SignIns {
       const who: Actor = { by: "person", iss, sub, ...nameOf(claims) };
       know(who);
       const roles = rolesOf(rules, claims);
-      if (this.#opening.has(replayKey) || table.used(replayKey)) {
+      if (this.#opening.has(replayKey) || table.used(replayKey, uselessAt)) {
         throw new WayleaveError("id_token_refused", "The ID token has signed somebody in before; sign in again.");
       }
       this.#opening.add(replayKey);
