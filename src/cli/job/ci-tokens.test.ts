@@ -123,11 +123,11 @@ describe("the job, by the CI's own variables,", () => {
     GITHUB_RUN_ATTEMPT: "1",
     GITHUB_JOB: "test",
     RUNNER_NAME: "r-1",
-    GITHUB_WORKSPACE: "/work/shop",
+    GITHUB_WORKSPACE: "/home/runner/work/shop/shop",
   };
 
   test("is GitHub's, and no two legs of a matrix are one", () => {
-    expect(ciJob({ env: run })).toMatchObject({ ci: "github", projectFolder: "/work/shop" });
+    expect(ciJob({ env: run })).toMatchObject({ ci: "github", projectFolder: "/home/runner/work/shop/shop" });
     const keys = Object.keys(run)
       .filter((name) => name !== "GITHUB_WORKSPACE")
       .map((name) => ciJob({ env: { ...run, [name]: "other" } }).key);
