@@ -21,6 +21,15 @@ describe("an exchange", () => {
     expect(issued.expiresAt - h.clock.now()).toBe(60_000); // the shortest ttl of its roles
   });
 
+  test("takes no token again of which a clock that went forward and back made it forget", async () => {
+    const h = harness();
+    await h.exchange("token:1:1");
+    expect(await code(h.exchange("token:1:1"))).toBe("subject_token_replayed");
+    h.table.prune(h.clock.now() + 2 * 24 * 3_600_000);
+    expect(h.table.replay("replay:token:1:1")).toBeUndefined();
+    expect(await code(h.exchange("token:1:1"))).toBe("subject_token_expired");
+  });
+
   test("narrows to the roles and targets asked for", async () => {
     const h = harness();
     const issued = await h.exchange("token:1:1", { narrowing: { roles: ["read"], targets: ["billing"] } });

@@ -87,6 +87,7 @@ export function createExchange(deps: ExchangeDeps): Exchange {
 
   async function exchangeOnce(request: ExchangeRequest, subject: VerifiedSubject): Promise<Issued> {
     // A token that was used before is told so, also after its job: that is what a thief's second use looks like.
+    refuseForgotten(table, subject);
     const used = table.replay(subject.replayKey);
     if (used !== undefined) return repeat(deps, request, table.find(used.sessionId), used);
     const identity = await settle(deps, subject, request.runner);
@@ -96,6 +97,7 @@ export function createExchange(deps: ExchangeDeps): Exchange {
   }
 
   async function connectOnce(request: ConnectRequest, subject: VerifiedSubject, tokenHash: string): Promise<Session> {
+    refuseForgotten(table, subject);
     const used = table.replay(subject.replayKey);
     const session = used === undefined ? undefined : table.find(used.sessionId);
     if (session?.presented?.tokenHash === tokenHash) return presentedAgain(request, session);
@@ -109,6 +111,14 @@ export function createExchange(deps: ExchangeDeps): Exchange {
     const presented = { gateway: request.gateway, token_hash: tokenHash };
     return (await enter(deps, planned, { presented }, [])).session;
   }
+}
+
+/** A clock that went forward and back would make tokens good again of which nothing is known any more. */
+function refuseForgotten(table: ExchangeDeps["table"], { expiresAt }: VerifiedSubject): void {
+  if (!table.forgets(expiresAt + replayLeewayMs)) return;
+  const detail =
+    "The broker's clock has been past this token's end, and went back. Check that clock; a new job has a new token.";
+  throw new WayleaveError("subject_token_expired", detail);
 }
 
 function presentedAgain({ gateway }: ConnectRequest, session: Session): Session {

@@ -76,6 +76,8 @@ export class SessionTable {
   readonly #byRefresh = new Map<string, Session>();
   readonly #byToken = new Map<string, Session>();
   readonly #replays = new Map<string, Replay>();
+  /** The latest end of what was forgotten, ms since the epoch. */
+  #forgotten = 0;
   readonly #tombstones = new Map<string, Tombstone>();
   readonly #pins = new Map<string, string>();
   readonly #paths = new Map<string, string>();
@@ -109,6 +111,14 @@ export class SessionTable {
   /** The session that a subject token opened at a gateway, by the hash of the whole token. */
   byTokenHash(hash: string): Session | undefined {
     return this.#byToken.get(hash);
+  }
+
+  /**
+   * Whether what was known of a token that matters until then may be forgotten. Only a clock that went forward and back makes
+   * it so for one that is not over.
+   */
+  forgets(until: number): boolean {
+    return until <= this.#forgotten;
   }
 
   replay(key: string): Replay | undefined {
@@ -286,11 +296,19 @@ export class SessionTable {
 
   /** Forgets what can no longer matter: sessions past their hard end and replay time, old tombstones and revocations. */
   prune(now: number): void {
-    for (const [key, replay] of this.#replays) if (replay.until < now) this.#replays.delete(key);
-    for (const [key, tombstone] of this.#tombstones) if (tombstone.until < now) this.#tombstones.delete(key);
+    this.#forgetPast(this.#replays, now);
+    this.#forgetPast(this.#tombstones, now);
     for (const [jti, until] of this.#revoked) if (until < now) this.#revoked.delete(jti);
     for (const session of this.#sessions.values()) {
       if (session.view.state === "ended" && session.view.hardEndAt + keepEndedMs < now) this.#forget(session);
+    }
+  }
+
+  #forgetPast(rows: Map<string, { readonly until: number }>, now: number): void {
+    for (const [key, { until }] of rows) {
+      if (until >= now) continue;
+      rows.delete(key);
+      this.#forgotten = Math.max(this.#forgotten, until);
     }
   }
 
